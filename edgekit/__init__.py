@@ -1,0 +1,16 @@
+"""edgekit: shrink a model by a recipe, build what a target can run, and prove that it still answers right.
+
+The modules in the order in which the data passes them:
+
+    cli         parses, calls, prints
+    catalog     finds recipes and targets             recipe, target   the two file formats
+    inputs      teacher, student and data, resolved and content-addressed (tables, shape)
+    plan        recipe x target x inputs -> steps     steps            the recipe language
+    build       runs a plan                           store            one folder per finished step
+    stages      <step>_<tool>: what a step does       artifact         what one stage hands to the next
+    tasks       data and score of a kind of model     ondevice         what runs on the device, and validates here
+    bundle      the folder that travels to the device
+    doctor      what this machine has and lacks       errors, atomic, tomlfile, quiet
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+"""`python -m edgekit` is `edgekit`."""
+
+from .cli import main
+
+main()

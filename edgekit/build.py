@@ -1,0 +1,186 @@
+"""Runs a plan: each step once, its result kept in the store, and the finished artifact packed into a bundle."""
+
+from __future__ import annotations
+
+import errno
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from .artifact import Artifact, Job, Outcome
+from .bundle import Bundle, pack
+from .errors import AccuracyError, EdgekitError, MissingExtra, StoreError
+from .plan import Plan, Step
+from .quiet import redirected
+from .stages import load_stage
+from .store import Store
+
+
+class Reporter(Protocol):
+    """Told what a build does; the command line draws it, tests record it."""
+
+    def waiting(self, step: Step) -> None:
+        """Another build is running this step."""
+
+    def started(self, step: Step, position: int, total: int) -> None:
+        """A step begins to run."""
+
+    def progress(self, done: int, total: int, unit: str, note: str) -> None:
+        """The running step has done so many of its units."""
+
+    def finished(self, step: Step, position: int, total: int, artifact: Artifact, cached: bool) -> None:
+        """A step is in the store; `cached` where it was there before."""
+
+
+def build(plan: Plan, store: Store, out: Path, reporter: Reporter, log_output: bool = True) -> Bundle:
+    """Run what is not in the store yet, check the retention, and pack the bundle into the folder `out`.
+
+    With `log_output` the frameworks' chatter goes to each step's log.txt instead of the terminal.
+    Raises MissingExtra before any work, the stages' own errors, AccuracyError, and StoreError on a full disk.
+    """
+    missing = [s for s in plan.steps if s.missing and store.find(s.folder) is None]
+    if missing:
+        raise MissingExtra(missing[0].stage, " and ".join(missing[0].missing), missing[0].extra)
+    done: dict[str, Artifact] = {}
+    artifacts: list[Artifact] = []
+    for position, step in enumerate(plan.steps, start=1):
+        artifact = store.find(step.folder)
+        cached = artifact is not None
+        if artifact is None:
+            with _held(store, step, reporter):
+                artifact = store.find(step.folder)  # another build may have made it while this one waited
+                cached = artifact is not None
+                if artifact is None:
+                    reporter.started(step, position, len(plan.steps))
+                    source = artifacts[-1] if artifacts else None
+                    artifact = _run(plan, step, store, source, done, reporter, log_output)
+        reporter.finished(step, position, len(plan.steps), artifact, cached)
+        artifacts.append(artifact)
+        done[step.step] = artifact
+    _check_retention(plan, artifacts)
+    with _disk_full(out):
+        return pack(
+            out,
+            name=plan.name,
+            recipe=plan.recipe.model_dump(mode="json", by_alias=True),
+            target=plan.target.model_dump(mode="json", by_alias=True),
+            steps=[(a, s.step, s.options.model_dump(mode="json")) for a, s in zip(artifacts, plan.steps, strict=True)],
+            teacher=_teacher(plan, done["teacher"]),
+            sample_task=plan.inputs.is_sample,
+        )
+
+
+@contextmanager
+def _held(store: Store, step: Step, reporter: Reporter) -> Iterator[None]:
+    """The step's lock; says so where another build has it."""
+    with store.lock(step.folder, wait=False) as free:
+        if free:
+            yield
+            return
+    reporter.waiting(step)
+    with store.lock(step.folder):
+        yield
+
+
+def _run(
+    plan: Plan, step: Step, store: Store, source: Artifact | None, done: dict[str, Artifact], reporter: Reporter,
+    log_output: bool,
+) -> Artifact:  # fmt: skip
+    """One step, from an empty work folder to a finished one in the store."""
+    with _disk_full(store.root):
+        folder = store.open_work(step.folder)
+        job = Job(
+            work=folder / "work",
+            checkpoints=folder / "checkpoints",
+            inputs=plan.inputs.paths(),
+            earlier=dict(done),
+            progress=reporter.progress,
+            seed=plan.recipe.seed,
+        )
+        began = time.monotonic()
+        module = load_stage(step.stage)
+        if log_output:
+            with redirected(folder / "log.txt"):
+                outcome: Outcome = module.run(source, step.options, job)
+        else:
+            outcome = module.run(source, step.options, job)
+        return store.publish(
+            step.folder,
+            {
+                "stage": step.stage,
+                "key": step.key,
+                "format": step.produces,
+                "metrics": dict(outcome.metrics),
+                "notes": list(outcome.notes),
+                "versions": _versions(module.USES),
+                "seconds": round(time.monotonic() - began, 2),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+
+def _versions(distributions: tuple[str, ...]) -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"python": platform.python_version(), **{d: version(d) for d in distributions}}
+
+
+@contextmanager
+def _disk_full(folder: Path) -> Iterator[None]:
+    """A full disk as one clear line. Frameworks wrap the system's error in their own, so its text counts too."""
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(error) or "os error 28" in str(error):
+            raise StoreError(
+                f"{folder}: the disk is full; free some space (`edgekit store gc`) and run the same command again: "
+                "finished steps are kept"
+            ) from error
+        raise
+
+
+def _teacher(plan: Plan, artifact: Artifact) -> dict[str, Any]:
+    """What the bundle says of the teacher."""
+    model = plan.inputs.teacher
+    return {
+        "name": model.name if model else "sample teacher, trained on the spot",
+        "digest": model.digest if model else None,
+        "licence": artifact.metrics.get("licence"),
+        "data": plan.inputs.data.name,
+        "data_digest": plan.inputs.data.digest,
+    }
+
+
+def _check_retention(plan: Plan, artifacts: list[Artifact]) -> None:
+    """Refuse an artifact that keeps too little, and say where it was lost.
+
+    The split that decides is the test split, or the validation split where there is no other.
+    """
+    report = artifacts[-1].metrics
+    split = "test" if "test" in report["splits"] else "validation"
+    retention = report["splits"][split]["retention"]
+    if retention >= plan.recipe.min_retention:
+        return
+    losses = []
+    before: float | None = None
+    for step, artifact in zip(plan.steps, artifacts, strict=True):
+        accuracy = artifact.metrics.get("validation_accuracy")
+        if step.stage == "validate":
+            accuracy = report["splits"]["validation"]["accuracy"]
+        if accuracy is None:
+            continue
+        change = "" if before is None else f" ({100 * (accuracy - before):+.2f} points)"
+        losses.append(f"{'as converted' if step.stage == 'validate' else step.stage} {accuracy:.4f}{change}")
+        before = accuracy
+    raise AccuracyError(
+        f"recipe {plan.recipe.name}: retention {retention:.4f} on the {split} split is below min_retention "
+        f"{plan.recipe.min_retention}; validation accuracy by stage: {', '.join(losses)}; "
+        f"the artifact is kept for inspection in {artifacts[-2].path}"
+    )

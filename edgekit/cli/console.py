@@ -1,0 +1,191 @@
+"""How the command line speaks: rich on a terminal, plain lines elsewhere, one JSON document with --json."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from ..artifact import Artifact
+    from ..plan import Step
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+
+
+def verbosity_options(command: F) -> F:
+    """--quiet and --verbose."""
+    command = click.option("-q", "--quiet", is_flag=True, help="Only errors and the result.")(command)
+    return click.option("-v", "--verbose", is_flag=True, help="Also what the frameworks print.")(command)
+
+
+def print_json(document: Any) -> None:
+    """The one document of --json."""
+    click.echo(json.dumps(document, indent=2, default=str))
+
+
+def open_console(stderr: bool = False) -> Console:
+    """A rich console on a copy of the stream, so that it still reaches the user while a stage's output is kept away."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    try:
+        own = os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8", errors="replace")
+    except (OSError, ValueError):  # a stream without a descriptor, as under a test runner
+        own = stream  # type: ignore[assignment]
+    console = Console(file=own, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(file=own, highlight=False, soft_wrap=True, width=200)
+    return console
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table without lines around it."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = open_console()
+    console.print(table, soft_wrap=False)
+
+
+def size(count: float) -> str:
+    """Bytes for a person: 17.4 MB (decimal, as disks are sold)."""
+    for unit in ("B", "kB", "MB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: 0.4 s, 75 s, 12 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def summary(step: Step, artifact: Artifact) -> str:
+    """The figures of a finished step that a user wants to see pass by."""
+    metrics = artifact.metrics
+    words = []
+    if "validation_accuracy" in metrics:
+        words.append(f"validation accuracy {metrics['validation_accuracy']:.4f}")
+    for split, scores in metrics.get("splits", {}).items():
+        words.append(
+            f"{split}: accuracy {scores['accuracy']:.4f}, retention {scores['retention']:.4f} of {scores['count']}"
+        )
+    if "parameters" in metrics:
+        words.append(f"{metrics['parameters'] / 1e6:.2f} M parameters")
+    if artifact.model_bytes:
+        words.append(size(artifact.model_bytes))
+    return ", ".join(words)
+
+
+class PlainReporter:
+    """A line when a step starts and ends, and one every ten seconds between."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        self.console = console
+        self.quiet = quiet
+        self._began = self._spoke = time.monotonic()
+        self._first = 0
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+    def say(self, text: str) -> None:
+        """One line, unless quiet."""
+        if not self.quiet:
+            self.console.print(text, markup=False)
+
+    def waiting(self, step: Step) -> None:
+        """Another build is running this step."""
+        self.say(f"{step.stage}: another build is making this; waiting for it")
+
+    def started(self, step: Step, position: int, total: int) -> None:
+        """A step begins."""
+        self._began = self._spoke = time.monotonic()
+        self.say(f"[{position}/{total}] {step.stage} …")
+
+    def progress(self, done: int, total: int, unit: str, note: str) -> None:
+        """Every ten seconds: how far, how fast, how long still."""
+        now = time.monotonic()
+        if now - self._spoke < 10 or not total:
+            return
+        self._spoke = now
+        rate = done / max(now - self._began, 1e-9)
+        left = duration((total - done) / rate) if rate else "unknown"
+        self.say(f"      {done}/{total} {unit}, {rate:.1f} {unit}/s, {left} left{', ' + note if note else ''}")
+
+    def finished(self, step: Step, position: int, total: int, artifact: Artifact, cached: bool) -> None:
+        """A step is done."""
+        took = "cached" if cached else duration(artifact.seconds)
+        self.say(f"[{position}/{total}] {step.stage}  {took}  {summary(step, artifact)}")
+        for note in artifact.notes:
+            self.say(f"      note: {note}")
+
+
+class RichReporter(PlainReporter):
+    """A bar for the running step, with throughput and time left; the finished ones stay above it as lines."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        super().__init__(console, quiet)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def started(self, step: Step, position: int, total: int) -> None:
+        """Open the step's bar."""
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+        self._began = time.monotonic()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn(f"[{position}/{total}] {step.stage}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            transient=True,
+            refresh_per_second=5,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("", total=None, figures="")
+
+    def progress(self, done: int, total: int, unit: str, note: str) -> None:
+        """Move the bar."""
+        if self._progress is None or self._task is None:
+            return
+        rate = done / max(time.monotonic() - self._began, 1e-9)
+        figures = f"{done}/{total} {unit}  {rate:.1f}/s  {note}"
+        self._progress.update(self._task, completed=done, total=total, figures=figures)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def finished(self, step: Step, position: int, total: int, artifact: Artifact, cached: bool) -> None:
+        """Replace the bar by a line."""
+        self.close()
+        super().finished(step, position, total, artifact, cached)
+
+
+def open_reporter(console: Console, quiet: bool) -> PlainReporter:
+    """Bars on a terminal, lines elsewhere."""
+    return RichReporter(console, quiet) if console.is_terminal and not quiet else PlainReporter(console, quiet)

@@ -1,0 +1,58 @@
+"""`edgekit plan`: what a build would do, without doing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import json_option, print_json, print_table
+from .options import SAMPLE_TASK, open_store, plan_from, plan_options
+
+
+@click.command("plan", epilog="Example: edgekit plan --recipe distilbert-int8 --target raspberrypi")
+@plan_options
+@json_option
+def command(store_path: Path | None, as_json: bool, **what: Any) -> None:
+    """Print the steps of a build, what each takes and makes, and what is there already."""
+    plan = plan_from(**what)
+    store = open_store(store_path)
+    cached = [store.find(step.folder) is not None for step in plan.steps]
+    if as_json:
+        print_json(
+            {
+                "bundle": plan.name,
+                "sample_task": plan.inputs.is_sample,
+                "steps": [
+                    {
+                        "step": s.step, "stage": s.stage, "accepts": s.accepts, "produces": s.produces, "key": s.key,
+                        "cached": there, "missing": s.missing, "options": s.options.model_dump(mode="json"),
+                    }
+                    for s, there in zip(plan.steps, cached, strict=True)
+                ],
+            }
+        )  # fmt: skip
+        return
+    if plan.inputs.is_sample:
+        click.echo(SAMPLE_TASK)
+    print_table(
+        ("#", "stage", "takes → makes", "state", "key"),
+        [
+            (
+                str(i),
+                s.stage,
+                f"{s.accepts or 'your files'} → {s.produces}",
+                _state(s.missing, s.extra, there),
+                s.key[:16],
+            )
+            for i, (s, there) in enumerate(zip(plan.steps, cached, strict=True), start=1)
+        ],
+    )
+    click.echo(f"makes the bundle {plan.name}; {sum(cached)} of {len(cached)} steps are in {store.root}")
+
+
+def _state(missing: tuple[str, ...], extra: str, cached: bool) -> str:
+    if cached:
+        return "cached"
+    return f"needs {', '.join(missing)}: pip install 'edgekit[{extra}]'" if missing else "to do"

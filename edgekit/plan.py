@@ -1,0 +1,297 @@
+"""recipe x target x inputs -> Plan: the only place that knows all of them, and that refuses what cannot work.
+
+A step's key says all that its result depends on: the key before it, the stage and its code, its options, the
+content of the user's files that it reads, and the versions of the frameworks that it uses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from .errors import ConfigError, PlanError, did_you_mean
+from .inputs import DataSource, ModelSource
+from .recipe import Recipe
+from .shape import FAMILIES
+from .stages import code_digest, installed_version, load_stage
+from .steps import StepOptions
+from .target import Target
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """How the models of one runtime family are made: the formats in order, and who takes each step."""
+
+    formats: tuple[str, ...]
+    converters: Mapping[str, str]  # format -> the stage that makes it
+    stages: Mapping[str, tuple[str, ...]]  # step, or step:method -> stages
+    families: tuple[str, ...] | None = None  # architectures it can take; None: any
+
+
+TOOLCHAINS = {
+    "tflite": Toolchain(
+        formats=("dataset", "torch", "keras", "tflite"),
+        converters={"keras": "convert_keras", "tflite": "convert_tflite"},
+        stages={
+            "sparsify": ("sparsify_tfmot",),
+            "quantize:ptq": ("quantize_tflite",),
+            "quantize:qat": ("quantize_tfmot", "quantize_tflite"),
+        },
+        families=FAMILIES,
+    ),
+    "ir": Toolchain(
+        formats=("dataset", "torch", "ir"),
+        converters={"ir": "convert_openvino"},
+        stages={"sparsify": ("sparsify_nncf",), "quantize:ptq": ("quantize_nncf",)},
+    ),
+}
+
+#: Steps that are done once, whatever the target.
+COMMON = {"teacher": ("teacher_hf",), "distill": ("distill_torch",), "prune": ("prune_torch",)}
+
+#: The format that each runtime loads (its module's FORMAT; a test compares).
+RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user brings. Without a teacher and data it is the sample task."""
+
+    data: DataSource
+    teacher: ModelSource | None = None
+    student: ModelSource | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the built-in sample task stands in for the user's own."""
+        return self.data.kind == "sample"
+
+    def paths(self) -> dict[str, Path]:
+        """The user's files by role, for the stages."""
+        given = {"data": self.data.path, "teacher": self.teacher, "student": self.student}
+        return {
+            role: source.path if isinstance(source, ModelSource) else source
+            for role, source in given.items()
+            if source is not None
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan, ready to run."""
+
+    step: str
+    stage: str
+    options: BaseModel
+    key: str
+    accepts: str | None
+    produces: str
+    missing: tuple[str, ...] = ()  # distributions that are not installed here
+    extra: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)  # the user's files that it reads: role -> digest
+
+    @property
+    def folder(self) -> str:
+        """Its name in the store."""
+        return f"{self.stage}-{self.key[:16]}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build will do."""
+
+    recipe: Recipe
+    target: Target
+    inputs: Inputs
+    steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return f"{self.recipe.name}-{self.target.name}"
+
+
+def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
+    """Join a recipe, a target and the user's inputs into the steps of a build.
+
+    Raises PlanError where they do not fit, with what would; ConfigError for an option that a stage does not have.
+    """
+    toolchain = _toolchain(recipe, target)
+    _check_model(recipe, target, inputs, toolchain)
+    stages = _stages(recipe, target, toolchain)
+    supplied = _supplied(recipe, target, inputs)
+    steps: list[Step] = []
+    for position, (name, chosen, stage) in enumerate(stages):
+        module = load_stage(stage)
+        options = _options(module.Options, chosen, supplied, target, name)
+        roles = {
+            "dataset": {"data": inputs.data.digest},
+            "teacher": {"teacher": inputs.teacher.digest} if inputs.teacher else {},
+            "distill": {"student": inputs.student.digest} if inputs.student else {},
+        }.get(name, {})
+        versions = {package: installed_version(package) for package in module.USES}
+        parts = {
+            "previous": steps[-1].key if steps else "",
+            "stage": stage,
+            "code": code_digest(stage),
+            "options": options.model_dump(mode="json"),
+            "inputs": roles,
+            "versions": versions,
+            "seed": recipe.seed,
+        }
+        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        steps.append(
+            Step(
+                step=name,
+                stage=stage,
+                options=options,
+                key=key,
+                accepts=steps[position - 1].produces if position else None,
+                produces=module.PRODUCES,
+                missing=tuple(p for p, v in versions.items() if v is None),
+                extra=module.EXTRA,
+                inputs=roles,
+            )
+        )
+    return Plan(recipe, target, inputs, tuple(steps))
+
+
+def _toolchain(recipe: Recipe, target: Target) -> Toolchain:
+    """The toolchain of the target's runtime, if it can do what the recipe asks."""
+    runtime = target.runtime.name
+    if runtime not in RUNTIME_FORMATS:
+        raise ConfigError(f"target {target.name}: runtime.name: '{runtime}'{did_you_mean(runtime, RUNTIME_FORMATS)}")
+    made = RUNTIME_FORMATS[runtime]
+    for index, stage in enumerate(recipe.stage, start=1):
+        if stage.step == "convert" and stage.format != made:
+            able = [r for r, f in RUNTIME_FORMATS.items() if f == stage.format]
+            raise PlanError(
+                f"recipe {recipe.name}: stage {index} (convert): ends in format '{stage.format}', but target {target.name} "
+                f"runs '{made}' ({runtime}); possible: a target with runtime {' or '.join(able)}, or format = \"{made}\""
+            )
+    return TOOLCHAINS[made]
+
+
+def _check_model(recipe: Recipe, target: Target, inputs: Inputs, toolchain: Toolchain) -> None:
+    """Refuse an architecture that a step or the toolchain does not know, by name, before any work."""
+    teacher, student = inputs.teacher, inputs.student
+    steps = [s.step for s in recipe.stage]
+    if student and "distill" not in steps:
+        raise PlanError(f"recipe {recipe.name} has no distill step, so --student {student.name} would never be used")
+    model = student or teacher
+    if model is None or model.family in FAMILIES:
+        return
+    families = " or ".join(FAMILIES)
+    own = [s for s in steps if s in ("distill", "prune", "sparsify")]
+    if own:
+        raise PlanError(
+            f"{model.name}: architecture '{model.family}', but step {own[0]} of recipe {recipe.name} knows {families}; "
+            + ("possible: --student with a folder of those, or recipe int8-ptq" if "distill" in steps and not student
+               else "possible: a model of those, or recipe int8-ptq")
+        )  # fmt: skip
+    if toolchain.families and model.family not in toolchain.families:
+        others = sorted(r for r, f in RUNTIME_FORMATS.items() if TOOLCHAINS[f].families is None)
+        raise PlanError(
+            f"{model.name}: architecture '{model.family}' has no Keras twin, which target {target.name} needs "
+            f"(known: {families}); possible: a target with runtime {' or '.join(others)}, such as intel-cpu"
+        )
+
+
+def _stages(recipe: Recipe, target: Target, toolchain: Toolchain) -> list[tuple[str, StepOptions | None, str]]:
+    """(step, the recipe's options for it, stage) in order, with the conversions that the formats need."""
+    plan: list[tuple[str, StepOptions | None, str]] = [("dataset", None, "dataset_text")]
+    at = "dataset"
+
+    def convert_to(wanted: str) -> None:
+        nonlocal at
+        order = toolchain.formats
+        if order.index(wanted) < order.index(at):
+            raise PlanError(
+                f"recipe {recipe.name}: needs format '{wanted}' after '{at}' was made; sparsify before quantize"
+            )
+        for form in order[order.index(at) + 1 : order.index(wanted) + 1]:
+            plan.append(("convert", None, toolchain.converters[form]))
+            at = form
+
+    for index, options in enumerate(recipe.stage, start=1):
+        name = options.step
+        if name == "convert":
+            convert_to(options.format)
+            continue
+        method = getattr(options, "method", None)
+        stages = COMMON.get(name) or toolchain.stages.get(f"{name}:{method}" if method else name)
+        if not stages:
+            raise PlanError(_no_stage(recipe, target, index, name, str(method)))
+        for stage in stages:
+            module = load_stage(stage)
+            convert_to(module.ACCEPTS)
+            plan.append((name, options, stage))
+            at = module.PRODUCES
+    convert_to(toolchain.formats[-1])
+    plan.append(("validate", None, "validate"))
+    return plan
+
+
+def _no_stage(recipe: Recipe, target: Target, index: int, name: str, method: str) -> str:
+    able = sorted(runtime for runtime, form in RUNTIME_FORMATS.items() if f"{name}:{method}" in TOOLCHAINS[form].stages)
+    return (
+        f"recipe {recipe.name}: stage {index} ({name}): method '{method}' is not offered for runtime "
+        f"{target.runtime.name} of target {target.name}; possible: another method, or a target with runtime "
+        f"{' or '.join(able)}"
+    )
+
+
+def _supplied(recipe: Recipe, target: Target, inputs: Inputs) -> dict[str, Any]:
+    """What stages may ask for besides the recipe's own keys. A stage takes the ones that its Options name."""
+    shorter = tuple(b for b in target.buckets if b < recipe.max_tokens)
+    teacher = inputs.teacher
+    return {
+        "max_tokens": recipe.max_tokens,
+        "buckets": (*shorter, recipe.max_tokens),
+        "runtime": target.runtime.name,
+        "runtime_version": target.runtime.version,
+        "device": target.runtime.device,
+        "threads": target.runtime.threads,
+        "also": tuple(target.runtime.also),
+        "text_column": inputs.text_column,
+        "label_column": inputs.label_column,
+        "teacher_labels": teacher.labels if teacher and teacher.is_classifier else (),
+        "sample": inputs.is_sample,
+        "hub_data": inputs.data.name if inputs.data.kind == "hub" else None,
+    }
+
+
+def _options(
+    model: type[BaseModel], chosen: StepOptions | None, supplied: Mapping[str, Any], target: Target, step: str
+) -> BaseModel:
+    """A stage's options: what is supplied, over it the target's, over it the recipe's own words."""
+    from_recipe = chosen.model_dump(exclude_unset=True) if chosen else {}
+    defaults = chosen.model_dump() if chosen else {}
+    from_target = {k: v for k, v in target.options.get(step, {}).items() if k in model.model_fields}  # type: ignore[call-overload]
+    given = {k: v for k, v in {**defaults, **supplied, **from_target, **from_recipe}.items() if k in model.model_fields}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(
+            [f"target {target.name}: options.{step}.{'.'.join(map(str, e['loc']))}: found {e.get('input')!r}, {e['msg']}"
+             for e in error.errors(include_url=False)]
+        ) from None  # fmt: skip
+
+
+def check_target_options(target: Target, stages: Sequence[str]) -> None:
+    """Refuse an option that none of these stages has. Raises ConfigError naming the nearest."""
+    for step, options in target.options.items():
+        known = {f for s in stages if s.startswith(step) for f in load_stage(s).Options.model_fields}
+        for key in options:
+            if known and key not in known:
+                raise ConfigError(
+                    f"target {target.name}: options.{step}: unknown key '{key}'{did_you_mean(key, known)}"
+                )

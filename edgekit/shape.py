@@ -1,0 +1,159 @@
+"""The shape of a BERT-family encoder, read from a Hugging Face config.json; no framework needed.
+
+A pruned student has layers of unequal width, which Hugging Face's own config cannot say. It is kept under one
+extra key, `"edgekit": {"layers": [{"heads": 8, "head_dim": 32, "ffn": 768}, …]}`; where that key is missing,
+the folder is one that transformers loads as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import ConfigError
+
+#: Architectures that edgekit's own encoder, and so distillation, pruning and the Keras twin, know.
+FAMILIES = ("bert", "distilbert")
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """One transformer layer: `heads` of `head_dim` each, and `ffn` feed-forward neurons."""
+
+    heads: int
+    head_dim: int
+    ffn: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All sizes of an encoder with a classifier on its first token."""
+
+    family: str
+    vocabulary: int
+    hidden: int
+    positions: int
+    token_types: int  # 0: the family has none
+    layers: tuple[LayerShape, ...]
+    labels: tuple[str, ...]
+    activation: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    pad_id: int = 0
+    dropout: float = 0.1
+
+    @property
+    def head(self) -> Literal["pooler", "pre_classifier"]:
+        """What stands between encoder and classifier: BERT's tanh pooler, or DistilBERT's ReLU layer."""
+        return "pre_classifier" if self.family == "distilbert" else "pooler"
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model holds."""
+        h = self.hidden
+        embeddings = (self.vocabulary + self.positions + self.token_types + 2) * h
+        layers = sum(
+            4 * h * w + 3 * w + h + 2 * h * layer.ffn + layer.ffn + h + 4 * h
+            for layer in self.layers
+            for w in (layer.heads * layer.head_dim,)
+        )
+        return embeddings + layers + h * h + h + (h + 1) * len(self.labels)
+
+    @property
+    def macs_per_token(self) -> int:
+        """Multiply-accumulates of the dense layers for one token; attention's products over the text come on top."""
+        return sum(4 * self.hidden * x.heads * x.head_dim + 2 * self.hidden * x.ffn for x in self.layers)
+
+    def config(self) -> dict[str, Any]:
+        """This shape as a Hugging Face config.json."""
+        labels = {str(i): name for i, name in enumerate(self.labels)}
+        common = {
+            "model_type": self.family,
+            "vocab_size": self.vocabulary,
+            "max_position_embeddings": self.positions,
+            "pad_token_id": self.pad_id,
+            "id2label": labels,
+            "label2id": {name: i for i, name in enumerate(self.labels)},
+        }
+        first = self.layers[0]
+        if self.family == "distilbert":
+            sizes = {
+                "architectures": ["DistilBertForSequenceClassification"],
+                "dim": self.hidden, "n_layers": len(self.layers), "n_heads": first.heads, "hidden_dim": first.ffn,
+                "activation": self.activation, "dropout": self.dropout, "attention_dropout": self.dropout,
+                "seq_classif_dropout": self.dropout, "sinusoidal_pos_embds": False,
+            }  # fmt: skip
+        else:
+            sizes = {
+                "architectures": ["BertForSequenceClassification"],
+                "hidden_size": self.hidden, "num_hidden_layers": len(self.layers), "num_attention_heads": first.heads,
+                "intermediate_size": first.ffn, "hidden_act": self.activation, "type_vocab_size": self.token_types,
+                "hidden_dropout_prob": self.dropout, "attention_probs_dropout_prob": self.dropout,
+                "layer_norm_eps": self.layer_norm_eps, "position_embedding_type": "absolute",
+            }  # fmt: skip
+        plain = all(x == first for x in self.layers) and first.heads * first.head_dim == self.hidden
+        own = {} if plain else {"edgekit": {"layers": [vars(x) for x in self.layers]}}
+        return {**common, **sizes, **own}
+
+    def with_layers(self, layers: tuple[LayerShape, ...]) -> Shape:
+        """The same encoder with other layers."""
+        return replace(self, layers=layers)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model folder's config.json. Raises ConfigError naming the file."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{folder}: no config.json; a Hugging Face model folder has one") from None
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ConfigError(f"{path}: has no 'model_type'")
+    return config
+
+
+def label_names(config: dict[str, Any]) -> tuple[str, ...]:
+    """The label names of a config.json in the order of their ids; transformers' own default is LABEL_0, LABEL_1."""
+    names = config.get("id2label") or {}
+    return tuple(str(names[k]) for k in sorted(names, key=int)) or ("LABEL_0", "LABEL_1")
+
+
+def is_classifier(config: dict[str, Any]) -> bool:
+    """Whether a config.json is that of a fine-tuned sequence classifier, not of a base checkpoint."""
+    return any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or ())
+
+
+def read_shape(folder: Path) -> Shape:
+    """The shape of a BERT or DistilBERT folder. Raises ConfigError for another architecture."""
+    config = read_config(folder)
+    family = config["model_type"]
+    if family not in FAMILIES:
+        raise ConfigError(f"{folder / 'config.json'}: architecture '{family}'; possible: {', '.join(FAMILIES)}")
+    names = (
+        ("dim", "n_layers", "n_heads", "hidden_dim", "activation", "dropout")
+        if family == "distilbert"
+        else ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+              "hidden_dropout_prob")
+    )  # fmt: skip
+    missing = [n for n in (*names[:4], "vocab_size", "max_position_embeddings") if not isinstance(config.get(n), int)]
+    if missing:
+        raise ConfigError(f"{folder / 'config.json'}: no {', '.join(missing)}")
+    hidden, depth, heads, ffn = (int(config[n]) for n in names[:4])
+    own = (config.get("edgekit") or {}).get("layers")
+    layers = tuple(LayerShape(**x) for x in own) if own else (LayerShape(heads, hidden // heads, ffn),) * depth
+    return Shape(
+        family=family,
+        vocabulary=config["vocab_size"],
+        hidden=hidden,
+        positions=config["max_position_embeddings"],
+        token_types=0 if family == "distilbert" else int(config.get("type_vocab_size", 2)),
+        layers=layers,
+        labels=label_names(config),
+        activation=str(config.get(names[4], "gelu")),
+        layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
+        pad_id=int(config.get("pad_token_id") or 0),
+        dropout=float(config.get(names[5], 0.1)),
+    )

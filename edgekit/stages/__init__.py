@@ -1,0 +1,83 @@
+"""The stages, one module each, named <step>_<tool>. `plan` reads their data; `build` calls their `run`.
+
+A stage module provides, without importing any framework at its top:
+
+    ACCEPTS    the artifact format that it takes, or None for the first step
+    PRODUCES   the format that it makes
+    USES       the distributions whose versions its result depends on ("torch", "nncf", …)
+    EXTRA      the pip extra that installs them
+    Options    a frozen pydantic model: the recipe's step, plus what the target alone knows
+    run(source, options, job) -> Outcome
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+
+STAGES = (
+    "convert_keras",
+    "convert_openvino",
+    "convert_tflite",
+    "dataset_text",
+    "distill_torch",
+    "prune_torch",
+    "quantize_nncf",
+    "quantize_tflite",
+    "quantize_tfmot",
+    "sparsify_nncf",
+    "sparsify_tfmot",
+    "teacher_hf",
+    "validate",
+)
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def load_stage(name: str) -> ModuleType:
+    """The stage module of that name."""
+    return import_module(f"{__name__}.{name}")
+
+
+@cache
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution, without importing it; None where it is missing."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def code_digest(stage: str) -> str:
+    """sha256 over the source of a stage and of every edgekit module that it imports, at any depth.
+
+    So a changed stage never answers with what an older one left in the store.
+    """
+    pending, seen = [Path(__file__).with_name(f"{stage}.py")], dict[Path, bytes]()
+    while pending:
+        path = pending.pop()
+        if path in seen:
+            continue
+        seen[path] = path.read_bytes()
+        pending += _relative_imports(path, seen[path])
+    digest = hashlib.sha256()
+    for path in sorted(seen):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + seen[path] + b"\0")
+    return digest.hexdigest()
+
+
+def _relative_imports(path: Path, source: bytes) -> list[Path]:
+    """The files that `from .x import y` and `from . import x` in this file mean."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        for place in (base, *(base / alias.name for alias in node.names)):
+            found += [f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()]
+    return found

@@ -1,0 +1,108 @@
+"""Labelled texts as train, validation and test splits: from files, from the Hugging Face hub, or the sample task."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..artifact import Artifact, Job, Outcome
+from ..errors import ConfigError, MissingExtra
+from ..steps import StepOptions
+from ..tables import SPLIT_NAMES, Table, class_names, find_splits, from_values, read_table
+from ..tasks import sample
+from ..tasks.labels import match_labels
+from ..tasks.splits import Row, Splits, make_splits
+from ..tasks.text_classification import SCHEMA
+
+ACCEPTS = None
+PRODUCES = "dataset"
+USES = ()
+EXTRA = "data"
+
+
+class Options(StepOptions):
+    """Where the texts come from, and whose labels they must have."""
+
+    text_column: str | None = None
+    label_column: str | None = None
+    teacher_labels: tuple[str, ...] = ()  # empty: no teacher, or a base checkpoint
+    sample: bool = False
+    hub_data: str | None = None  # its name on the hub; the input "data" is then the snapshot of its repository
+    hub_config: str | None = None
+
+
+def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
+    """Write the dataset artifact. Raises ConfigError for data that cannot be used, naming file, line and column."""
+    if options.sample:
+        origin, splits = "sample task", Splits(sample.generate(), ())
+    else:
+        path = job.inputs["data"]
+        origin = f"hf:{options.hub_data}" if options.hub_data else path.name
+        tables = _hub_tables(path, origin, options.hub_config) if options.hub_data else _file_tables(path, options)
+        splits = make_splits(tables, options.text_column, options.label_column, job.seed)
+    names, ids = _labels(splits.rows, options.teacher_labels, origin)
+    for split, rows in splits.rows.items():
+        _write(job.work / f"{split}.jsonl", rows, ids)
+    counts = {split: len(rows) for split, rows in splits.rows.items()}
+    record = {"schema": SCHEMA, "labels": names, "counts": counts, "source": origin, "sample_task": options.sample}
+    (job.work / "dataset.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    unused = [name for name in names if name not in {names[at] for at in ids.values()}]
+    notes = (f"{origin}: no text has the label {', '.join(unused)}, which the teacher knows",) if unused else ()
+    return Outcome({**counts, "labels": len(names)}, (*splits.notes, *notes))
+
+
+def _file_tables(path: Path, options: Options) -> dict[str, Table]:
+    """The tables of a data file or folder by split."""
+    named = [name for name in (options.text_column, options.label_column) if name]
+    return {split: read_table(file, named) for split, file in find_splits(path).items()}
+
+
+def _labels(
+    rows: Mapping[str, Sequence[Row]], teacher: Sequence[str], origin: str
+) -> tuple[tuple[str, ...], Mapping[str, int]]:
+    """Label names and ids over all splits. Raises ConfigError for one that could not be learnt."""
+    found = {split: {label for _, label in part} for split, part in rows.items()}
+    for split, labels in found.items():
+        unseen = sorted(labels - found["train"])
+        if unseen and not teacher:
+            raise ConfigError(f"{origin}: label '{unseen[0]}' of the {split} split never occurs in the training rows")
+    return match_labels(set().union(*found.values()), teacher, origin)
+
+
+def _write(path: Path, rows: Sequence[Row], ids: Mapping[str, int]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as lines:
+        for text, label in rows:
+            lines.write(json.dumps({"text": text, "label": ids[label]}, ensure_ascii=False) + "\n")
+
+
+def _hub_tables(folder: Path, origin: str, config: str | None) -> dict[str, Table]:
+    """The splits of a hub dataset, read from the snapshot of its repository; its own code is never run."""
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("dataset_text", "datasets", "data") from None
+    datasets.disable_progress_bars()
+    tables: dict[str, Table] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            loaded: Any = datasets.load_dataset(str(folder), name=config, cache_dir=cache)
+        except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+            raise ConfigError(f"{origin}: datasets cannot read it: {str(error).splitlines()[0]}") from None
+        for name, part in loaded.items():
+            start = re.match("[a-z]*", name.lower())
+            split = SPLIT_NAMES.get(start.group() if start else "")
+            if split and split not in tables:
+                tables[split] = _table(Path(f"{origin} ({name})"), part)
+    if "train" not in tables:
+        raise ConfigError(f"{origin}: no training split; found {', '.join(loaded)}")
+    return tables
+
+
+def _table(where: Path, part: Any) -> Table:
+    """One split of a `datasets.Dataset`; class numbers become the class's names."""
+    names = {column: getattr(feature, "names", None) for column, feature in part.features.items()}
+    return from_values(where, {column: class_names(part[column][:], names[column]) for column in part.column_names})

@@ -1,0 +1,83 @@
+"""A target: where an artifact runs. It never names a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from .catalog import find
+from .errors import ConfigError
+from .steps import StepOptions
+from .tomlfile import read_toml, validate
+
+
+class Runtime(StepOptions):
+    """What executes the artifact on the device."""
+
+    name: Annotated[str, Field(description="a module of edgekit/ondevice/runtimes")]
+    version: Annotated[str, Field(description="the version that the device gets, and that validation should use")]
+    device: Annotated[str, Field(description="the runtime's word for the processor")] = "CPU"
+    threads: Annotated[int, Field(ge=1, description="what the bundle uses unless told otherwise")] = 1
+    also: Annotated[
+        dict[str, str], Field(description="other runtimes and versions found on such devices; tried and reported")
+    ] = {}
+
+
+class Target(StepOptions):
+    """A target file. Its name is the file's."""
+
+    _name: str = PrivateAttr("")
+    format_version: Annotated[Literal[1], Field(alias="schema")]
+    description: Annotated[str, Field(min_length=1, description="one sentence for the list")]
+    arch: Literal["aarch64", "armv7l", "x86_64"]
+    runtime: Runtime
+    buckets: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=512)], ...],
+        Field(strict=False, min_length=1, description="token lengths that the artifact is made for"),
+    ]
+    options: Annotated[
+        dict[Literal["sparsify", "quantize", "convert"], dict[str, Any]],
+        Field(description="what this target alone knows of a step, such as options.quantize.overflow_fix"),
+    ] = {}
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self._name
+
+
+def load_target(name: str) -> Target:
+    """A shipped target by name, or anyone's by path, with what it `extends` filled in. Raises ConfigError."""
+    path = find("targets", name)
+    target = validate(Target, _inherit(path, ()), str(path))
+    target._name = path.stem
+    if list(target.buckets) != sorted(set(target.buckets)):
+        raise ConfigError(f"{path}: key 'buckets': found {list(target.buckets)}, expected rising lengths, each once")
+    return target
+
+
+def _inherit(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+    """A target's content laid over that of the target it extends."""
+    if path in below:
+        raise ConfigError(
+            f"{path}: key 'extends': goes round in a circle: {' -> '.join(p.stem for p in (*below, path))}"
+        )
+    content = read_toml(path)
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    if not isinstance(parent, str):
+        raise ConfigError(f"{path}: key 'extends': found {parent!r}, expected the name of a target")
+    return _overlay(_inherit(find("targets", parent), (*below, path)), content)
+
+
+def _overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`top` over `base`, table by table."""
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        merged[key] = _overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,113 @@
+"""Who may import whom, read from the source's own imports; and that nothing heavy loads with the package."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit.stages import STAGES, load_stage
+
+PACKAGE = Path(__file__).parents[1] / "edgekit"
+HEAVY = {"torch", "tensorflow", "tf_keras", "openvino", "nncf", "transformers", "datasets", "pyarrow", "pandas"}
+
+#: module or folder -> what it may import of edgekit. A folder's entry covers the modules in it.
+MAY_IMPORT = {
+    "errors": set(),
+    "atomic": set(),
+    "quiet": set(),
+    "steps": set(),
+    "artifact": set(),
+    "catalog": {"errors"},
+    "tomlfile": {"errors"},
+    "shape": {"errors"},
+    "store": {"artifact", "atomic", "errors"},
+    "recipe": {"catalog", "errors", "steps", "tomlfile"},
+    "target": {"catalog", "errors", "steps", "tomlfile"},
+    "tables": {"errors"},
+    "inputs": {"errors", "shape", "tables", "tasks"},
+    "plan": {"errors", "inputs", "recipe", "shape", "stages", "steps", "target"},
+    "bundle": {"artifact", "atomic", "errors", "ondevice"},
+    "build": {"artifact", "bundle", "errors", "plan", "quiet", "stages", "store"},
+    "doctor": {"errors", "stages", "ondevice"},
+    "tasks": {"errors", "tables", "tasks"},
+    "stages": {"artifact", "atomic", "errors", "shape", "stages", "steps", "tables", "tasks", "ondevice"},
+    "ondevice": {"ondevice"},
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.parents[node.level - 1].relative_to(PACKAGE).parts
+            names = [*base, *(node.module or "").split(".")] if node.module else list(base)
+            found |= {names[0]} if names and names[0] else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "edgekit":
+            pytest.fail(f"{path}: imports edgekit by its name; use a relative import")
+    return found - {"__version__"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_rooms_are_entered_by_their_doors(path: Path) -> None:
+    name = room(path)
+    if name == "cli":
+        return  # the command line may call everything
+    assert name in MAY_IMPORT, f"say in MAY_IMPORT what {name} may import"
+    strangers = imported_rooms(path) - MAY_IMPORT[name]
+    assert not strangers, f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(strangers))}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_only_stages_for_training_import_a_framework_at_their_top(path: Path) -> None:
+    tops = {
+        (alias.name if isinstance(node, ast.Import) else str(node.module)).split(".")[0]
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    if path.parent.name == "stages" and path.stem not in STAGES:
+        return  # helpers of stages, which a stage imports inside `run`
+    assert not tops & HEAVY
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from edgekit.cli import cli; cli.main(['--help'], standalone_mode=False)",
+        "from edgekit.stages import STAGES, load_stage; [load_stage(s) for s in STAGES]",
+        "import edgekit.plan, edgekit.build, edgekit.store, edgekit.inputs, edgekit.doctor",
+    ],
+)
+def test_nothing_heavy_loads_before_it_is_needed(code: str) -> None:
+    report = f"{code}\nimport sys; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_tuple_of_stages_is_what_the_folder_holds() -> None:
+    offered = {p.stem for p in (PACKAGE / "stages").glob("*.py") if "\ndef run(" in p.read_text()}
+    assert set(STAGES) == offered
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_says_what_it_takes_and_makes(name: str) -> None:
+    stage = load_stage(name)
+    assert stage.PRODUCES
+    assert isinstance(stage.USES, tuple)
+    assert stage.EXTRA
+    assert stage.Options.model_config["frozen"]
+    assert stage.run.__doc__
