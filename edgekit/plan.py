@@ -20,7 +20,7 @@ from .inputs import DataSource, ModelSource
 from .recipe import Recipe
 from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
-from .steps import StepOptions
+from .steps import Convert, StepOptions
 from .target import Target
 
 
@@ -55,8 +55,9 @@ TOOLCHAINS = {
 #: Steps that are done once, whatever the target.
 COMMON = {"teacher": ("teacher_hf",), "distill": ("distill_torch",), "prune": ("prune_torch",)}
 
-#: The format that each runtime loads (its module's FORMAT; a test compares).
+#: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).
 RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir"}
+RUNTIME_PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,9 @@ class Inputs:
 
     def paths(self) -> dict[str, Path]:
         """The user's files by role, for the stages."""
-        given = {"data": self.data.path, "teacher": self.teacher, "student": self.student}
-        return {
-            role: source.path if isinstance(source, ModelSource) else source
-            for role, source in given.items()
-            if source is not None
-        }
+        models = {"teacher": self.teacher, "student": self.student}
+        paths = {role: model.path for role, model in models.items() if model}
+        return paths | ({"data": self.data.path} if self.data.path else {})
 
 
 @dataclass(frozen=True)
@@ -127,6 +125,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     toolchain = _toolchain(recipe, target)
     _check_model(recipe, target, inputs, toolchain)
     stages = _stages(recipe, target, toolchain)
+    _check_target_options(target, [stage for _, _, stage in stages])
     supplied = _supplied(recipe, target, inputs)
     steps: list[Step] = []
     for position, (name, chosen, stage) in enumerate(stages):
@@ -137,7 +136,8 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
             "teacher": {"teacher": inputs.teacher.digest} if inputs.teacher else {},
             "distill": {"student": inputs.student.digest} if inputs.student else {},
         }.get(name, {})
-        versions = {package: installed_version(package) for package in module.USES}
+        runtime = (RUNTIME_PACKAGES[target.runtime.name],) if stage == "validate" else ()
+        versions = {package: installed_version(package) for package in (*module.USES, *runtime)}
         parts = {
             "previous": steps[-1].key if steps else "",
             "stage": stage,
@@ -171,11 +171,12 @@ def _toolchain(recipe: Recipe, target: Target) -> Toolchain:
         raise ConfigError(f"target {target.name}: runtime.name: '{runtime}'{did_you_mean(runtime, RUNTIME_FORMATS)}")
     made = RUNTIME_FORMATS[runtime]
     for index, stage in enumerate(recipe.stage, start=1):
-        if stage.step == "convert" and stage.format != made:
+        if isinstance(stage, Convert) and stage.format != made:
             able = [r for r, f in RUNTIME_FORMATS.items() if f == stage.format]
             raise PlanError(
-                f"recipe {recipe.name}: stage {index} (convert): ends in format '{stage.format}', but target {target.name} "
-                f"runs '{made}' ({runtime}); possible: a target with runtime {' or '.join(able)}, or format = \"{made}\""
+                f"recipe {recipe.name}: stage {index} (convert): ends in format '{stage.format}', but target "
+                f"{target.name} runs '{made}' ({runtime}); possible: format = \"{made}\", or a target with runtime "
+                f"{' or '.join(able)}"
             )
     return TOOLCHAINS[made]
 
@@ -223,7 +224,7 @@ def _stages(recipe: Recipe, target: Target, toolchain: Toolchain) -> list[tuple[
 
     for index, options in enumerate(recipe.stage, start=1):
         name = options.step
-        if name == "convert":
+        if isinstance(options, Convert):
             convert_to(options.format)
             continue
         method = getattr(options, "method", None)
@@ -266,32 +267,33 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs) -> dict[str, Any]:
         "teacher_labels": teacher.labels if teacher and teacher.is_classifier else (),
         "sample": inputs.is_sample,
         "hub_data": inputs.data.name if inputs.data.kind == "hub" else None,
+        "hub_config": inputs.data.config,
     }
 
 
 def _options(
     model: type[BaseModel], chosen: StepOptions | None, supplied: Mapping[str, Any], target: Target, step: str
 ) -> BaseModel:
-    """A stage's options: what is supplied, over it the target's, over it the recipe's own words."""
+    """A stage's options: what is supplied, over it the target's, over it the recipe's own words; else its defaults."""
     from_recipe = chosen.model_dump(exclude_unset=True) if chosen else {}
-    defaults = chosen.model_dump() if chosen else {}
     from_target = {k: v for k, v in target.options.get(step, {}).items() if k in model.model_fields}  # type: ignore[call-overload]
-    given = {k: v for k, v in {**defaults, **supplied, **from_target, **from_recipe}.items() if k in model.model_fields}
+    given = {k: v for k, v in {**supplied, **from_target, **from_recipe}.items() if k in model.model_fields}
     try:
         return model.model_validate(given)
     except ValidationError as error:
         raise ConfigError(
-            [f"target {target.name}: options.{step}.{'.'.join(map(str, e['loc']))}: found {e.get('input')!r}, {e['msg']}"
-             for e in error.errors(include_url=False)]
-        ) from None  # fmt: skip
+            [
+                f"target {target.name}: options.{step}.{e['loc'][0]}: found {e.get('input')!r}, {e['msg']}"
+                for e in error.errors(include_url=False)
+            ]
+        ) from None
 
 
-def check_target_options(target: Target, stages: Sequence[str]) -> None:
-    """Refuse an option that none of these stages has. Raises ConfigError naming the nearest."""
+def _check_target_options(target: Target, stages: Sequence[str]) -> None:
+    """Refuse an option that none of the plan's stages for that step has. Raises ConfigError naming the nearest."""
     for step, options in target.options.items():
         known = {f for s in stages if s.startswith(step) for f in load_stage(s).Options.model_fields}
         for key in options:
             if known and key not in known:
-                raise ConfigError(
-                    f"target {target.name}: options.{step}: unknown key '{key}'{did_you_mean(key, known)}"
-                )
+                hint = did_you_mean(key, known)
+                raise ConfigError(f"target {target.name}: options.{step}: unknown key '{key}'{hint}")

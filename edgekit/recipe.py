@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,7 +83,7 @@ def _check_order(recipe: Recipe, path: Path) -> None:
     if names[0] != "teacher":
         problems.append(f'{path}: stage 1 ({names[0]}): a recipe starts with step = "teacher"')
     order = list(STEPS)
-    for i, (before, after) in enumerate(zip(names, names[1:], strict=False), start=2):
+    for i, (before, after) in enumerate(pairwise(names), start=2):
         if after in names[: i - 1]:
             problems.append(f"{path}: stage {i} ({after}): stands twice; each step is named once")
         elif order.index(after) < order.index(before):

@@ -55,11 +55,7 @@ def read_table(path: Path, named: Collection[str] = ()) -> Table:
     Raises ConfigError, one line with file and line number, for a file that is empty, not UTF-8, ragged or of
     another format; MissingExtra for Parquet without pyarrow.
     """
-    suffix = path.suffix.lower()
-    if suffix in UNSAFE:
-        raise ConfigError(f"{path}: {suffix} files can run code when they are read; possible: {', '.join(FORMATS)}")
-    if suffix not in FORMATS:
-        raise ConfigError(f"{path}: cannot read '{suffix or path.name}' files; possible: {', '.join(FORMATS)}")
+    suffix = check_format(path)
     if suffix == ".parquet":
         return _read_parquet(path)
     text = _read_text(path)
@@ -67,6 +63,16 @@ def read_table(path: Path, named: Collection[str] = ()) -> Table:
         rows = _split_csv(path, text) if suffix == ".csv" else _split_tsv(path, text)
         return _with_names(path, rows, named)
     return _read_json_lines(path, text)
+
+
+def check_format(path: Path) -> str:
+    """The suffix of a table file. Raises ConfigError for one that cannot, or must not, be read."""
+    suffix = path.suffix.lower()
+    if suffix in UNSAFE:
+        raise ConfigError(f"{path}: {suffix} files can run code when they are read; possible: {', '.join(FORMATS)}")
+    if suffix not in FORMATS:
+        raise ConfigError(f"{path}: cannot read '{suffix or path.name}' files; possible: {', '.join(FORMATS)}")
+    return suffix
 
 
 def find_splits(path: Path) -> dict[str, Path]:
@@ -87,7 +93,7 @@ def find_splits(path: Path) -> dict[str, Path]:
         split = SPLIT_NAMES.get(start.group() if start else "")
         if split in splits:
             raise ConfigError(
-                f"{path}: both {splits[split].name} and {file.name} are '{split}' files; possible: one file for each split"
+                f"{path}: both {splits[split].name} and {file.name} are for '{split}'; possible: one file a split"
             )
         if split:
             splits[split] = file
@@ -246,7 +252,7 @@ def _read_parquet(path: Path) -> Table:
     except ImportError:
         raise MissingExtra(str(path), "pyarrow", "data") from None
     try:
-        table: Any = parquet.read_table(path)  # type: ignore[no-untyped-call]
+        table: Any = parquet.read_table(path)
     except (arrow.ArrowException, OSError) as error:
         raise ConfigError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
     notes = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))

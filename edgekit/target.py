@@ -22,8 +22,9 @@ class Runtime(StepOptions):
     device: Annotated[str, Field(description="the runtime's word for the processor")] = "CPU"
     threads: Annotated[int, Field(ge=1, description="what the bundle uses unless told otherwise")] = 1
     also: Annotated[
-        dict[str, str], Field(description="other runtimes and versions found on such devices; tried and reported")
-    ] = {}
+        dict[str, str],
+        Field(default_factory=dict, description="other runtimes and versions on such devices; tried and reported"),
+    ]
 
 
 class Target(StepOptions):
@@ -40,8 +41,11 @@ class Target(StepOptions):
     ]
     options: Annotated[
         dict[Literal["sparsify", "quantize", "convert"], dict[str, Any]],
-        Field(description="what this target alone knows of a step, such as options.quantize.overflow_fix"),
-    ] = {}
+        Field(
+            default_factory=dict,
+            description="what this target alone knows of a step, such as options.quantize.overflow_fix",
+        ),
+    ]
 
     @property
     def name(self) -> str:

@@ -57,7 +57,7 @@ def _fault(fault: ErrorDetails, owner: type[BaseModel] | None, key: str) -> str:
         possible = context["expected_tags"].replace("'", "").split(", ")
         return f"unknown step '{context['tag']}'{did_you_mean(context['tag'], possible)}"
     if kind == "union_tag_not_found":
-        return f"key 'step' is missing"
+        return "key 'step' is missing"
     message = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     expected = message if kind == "value_error" else f"expected {message}"
     return f"key '{key}': found {_short(fault['input'])}, {expected}"

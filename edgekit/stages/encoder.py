@@ -16,18 +16,18 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ..errors import ConfigError, did_you_mean
 from ..shape import LayerShape, Shape, read_shape
 from .tokens import inference_batches, pad
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
+    "gelu": functional.gelu,
+    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
 }
 
 #: Where Hugging Face keeps each module of `Encoder`; `{i}` is the layer's number.
@@ -64,7 +64,7 @@ DISTILBERT_NAMES = {
 }
 
 
-class EncoderLayer(nn.Module):
+class EncoderLayer(nn.Module):  # type: ignore[misc]
     """Self-attention and feed-forward, each with a residual and a layer norm after it (post-LN)."""
 
     def __init__(self, shape: Shape, layer: LayerShape) -> None:
@@ -81,20 +81,29 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
         self.activation = ACTIVATIONS[shape.activation]
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[batch, tokens, hidden] to the same; `mask` [batch, 1, 1, tokens] is true where a token is read."""
+    def forward(self, x: Tensor, mask: Tensor, first_only: bool = False) -> Tensor:
+        """[batch, tokens, hidden] to the same; `mask` [batch, 1, 1, tokens] is true where a token is read.
+
+        `first_only` answers for the first token alone, [batch, 1, hidden], which then still reads all tokens.
+        """
+        asking = x[:, :1] if first_only else x
         query, key, value = (
-            project(x).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
-            for project in (self.query, self.key, self.value)
+            project(source).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+            for project, source in ((self.query, asking), (self.key, x), (self.value, x))
         )
-        context = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.dropout.p if self.training else 0.0
-        )
-        x = self.attention_norm(x + self.dropout(self.output(context.transpose(1, 2).flatten(2))))
-        return cast(Tensor, self.ffn_norm(x + self.dropout(self.down(self.activation(self.up(x))))))
+        attend = self._attend_with_gradient if self.training else functional.scaled_dot_product_attention
+        context = attend(query, key, value, mask)
+        x = self.attention_norm(asking + self.dropout(self.output(context.transpose(1, 2).flatten(2))))
+        return cast("Tensor", self.ffn_norm(x + self.dropout(self.down(self.activation(self.up(x))))))
+
+    def _attend_with_gradient(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """scaled_dot_product_attention step by step: on a CPU its backward pass took ten times as long (bfloat16)."""
+        scores = (query @ key.transpose(-1, -2)) * self.head_dim**-0.5
+        weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        return cast("Tensor", self.dropout(weights).to(value.dtype) @ value)
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module):  # type: ignore[misc]
     """A BERT or DistilBERT sequence classifier of the given shape. Raises ConfigError for an unknown activation."""
 
     def __init__(self, shape: Shape) -> None:
@@ -120,11 +129,13 @@ class Encoder(nn.Module):
             x = x + self.token_type.weight[0]
         x = self.dropout(self.norm(x))
         mask = attention_mask[:, None, None, :].to(torch.bool)
-        for layer in self.layers:
+        *inner, last = self.layers
+        for layer in inner:
             x = layer(x, mask)
+        x = last(x, mask, first_only=True)  # exact: the classifier reads the first token only
         first = self.head(x[:, 0])
-        first = F.relu(first) if self.shape.head == "pre_classifier" else torch.tanh(first)
-        return cast(Tensor, self.classifier(self.dropout(first)))
+        first = functional.relu(first) if self.shape.head == "pre_classifier" else torch.tanh(first)
+        return cast("Tensor", self.classifier(self.dropout(first)))
 
 
 def new_encoder(shape: Shape, seed: int, known: dict[str, Tensor] | None = None) -> Encoder:
@@ -191,7 +202,7 @@ def load_encoder(folder: Path, seed: int = 0, labels: tuple[str, ...] | None = N
     if problems:
         more = [f"{file}: … and {len(problems) - 3} more tensors"] if len(problems) > 3 else []
         raise ConfigError(problems[:3] + more)
-    return new_encoder(shape, seed, known).eval()
+    return cast("Encoder", new_encoder(shape, seed, known).eval())
 
 
 def _find(found: dict[str, Tensor], name: str) -> Tensor | None:
@@ -206,17 +217,29 @@ def _find(found: dict[str, Tensor], name: str) -> Tensor | None:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder's model.safetensors, in memory. Raises ConfigError naming the file."""
+    """All tensors of a folder's model.safetensors, or of the parts that its index names, in memory.
+
+    Raises ConfigError naming the file.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    path = folder / "model.safetensors"
-    try:
-        return load(path.read_bytes())
-    except FileNotFoundError:
-        raise ConfigError(f"{folder}: no model.safetensors") from None
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{path}: not a whole safetensors file: {error}") from None
+    index = folder / "model.safetensors.index.json"
+    files = [folder / "model.safetensors"]
+    if not files[0].exists() and index.exists():
+        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        files = [folder / Path(part).name for part in sorted(set(parts))]
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            tensors.update(load(path.read_bytes()))
+        except FileNotFoundError:
+            pickled = "; pytorch_model.bin is a pickle, which edgekit does not read"
+            found = pickled if (folder / "pytorch_model.bin").exists() else ""
+            raise ConfigError(f"{folder}: no {path.name}{found}") from None
+        except (OSError, SafetensorError) as error:
+            raise ConfigError(f"{path}: not a whole safetensors file: {error}") from None
+    return tensors
 
 
 def save_encoder(model: Encoder, folder: Path, tokenizer: Path) -> None:

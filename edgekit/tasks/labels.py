@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from ..errors import ConfigError
 
 
-def match_labels(found: Collection[str], teacher: Sequence[str], where: str) -> tuple[tuple[str, ...], Mapping[str, int]]:
+def match_labels(
+    found: Collection[str], teacher: Sequence[str], where: str
+) -> tuple[tuple[str, ...], Mapping[str, int]]:
     """The label names in the order of their ids, and the id of every label that occurs in the data.
 
     With a teacher its names and order hold: the data's labels are among its names (upper and lower case alike), or

@@ -40,16 +40,22 @@ def make_splits(tables: Mapping[str, Table], text_column: str | None, label_colu
         if names is None or _is_unlabelled(split, table.columns[names[1]], base.columns[label]):
             notes.append(f"{table.path.name}: has no labels, so the {split} split is left out")
             continue
+        split = "train" if split == "all" else split
         rows[split], dropped = _clean(table, *names)
         if dropped:
             notes.append(f"{table.path.name}: {dropped} rows without a text or a label dropped")
-    _check_classes(rows.get("train", rows.get("all", [])), base, label)
-    rows = {split: _shuffled(found, seed) for split, found in rows.items()}
-    rows, more = _complete(rows, seed)
+    _check_classes(rows["train"], base, label)
     rows, leaks = _without_leaks(rows)
+    if not rows["train"]:
+        raise ConfigError(f"{base.path}: every training text also stands in the validation or test split")
+    rows, more = _complete(rows, seed)
+    rows, twice = _without_leaks(rows)  # training texts that occur twice may have been parted
+    if leaks or twice:
+        notes.append(f"{leaks + twice} training rows dropped, whose texts also stand in validation or test")
+    rows = {split: _shuffled(found, f"{seed} order") for split, found in rows.items()}
     if not rows["validation"] or not rows["train"]:
-        raise ConfigError(f"{base.path}: too few rows to split; possible: ten or more of each class")
-    return Splits(rows, (*notes, *more, *leaks))
+        raise ConfigError(f"{base.path}: too few different texts to split; possible: ten or more of each class")
+    return Splits(rows, (*notes, *more))
 
 
 def find_columns(table: Table, text: str | None, label: str | None) -> tuple[str, str]:
@@ -115,28 +121,33 @@ def _plain(label: str) -> str:
 
 
 def _clean(table: Table, text: str, label: str) -> tuple[list[Row], int]:
-    """Rows with text and label, and how many have not both. Halves of surrogate pairs, which UTF-8 lacks, become ?."""
+    """The rows that have a text and a label, and how many have not."""
     pairs = zip(table.columns[text], table.columns[label], strict=True)
-    rows = [(t.strip().encode("utf-8", "replace").decode(), _plain(n).encode("utf-8", "replace").decode()) for t, n in pairs]
+    rows = [(_utf8(t.strip()), _utf8(_plain(n))) for t, n in pairs]
     kept = [row for row in rows if row[0] and row[1]]
     return kept, len(rows) - len(kept)
+
+
+def _utf8(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can escape but UTF-8 and tokenizers cannot hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _check_classes(rows: Sequence[Row], base: Table, label: str) -> None:
     """Raises ConfigError unless there are two classes or more, each with two rows or more."""
     counts = Counter(name for _, name in rows)
-    where = f"{base.path}: column {_quoted(label)}"
+    where = f"{base.path}: {_quoted(label)}"
     if not counts:
         raise ConfigError(f"{base.path}: no row has both a text and a label")
     if len(counts) == 1:
-        raise ConfigError(f"{where}: all {len(rows)} rows have the label '{next(iter(counts))}'; possible: two classes or more")
+        raise ConfigError(f"{where}: all {len(rows)} rows have the label '{rows[0][1]}'; possible: two classes or more")
     alone = sorted(name for name, count in counts.items() if count < 2)
     if alone:
         shown = ", ".join(f"'{name[:40]}'" for name in alone[:5])
-        raise ConfigError(f"{where}: {len(alone)} of {len(counts)} classes have one row only ({shown}); each needs two or more")
+        raise ConfigError(f"{where}: {len(alone)} of {len(counts)} classes have one row only ({shown}); each needs two")
 
 
-def _shuffled(rows: Sequence[Row], seed: int) -> list[Row]:
+def _shuffled(rows: Sequence[Row], seed: str) -> list[Row]:
     """The rows in an order that depends on what they say and on the seed only."""
     return sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\0{row[1]}\0{row[0]}".encode()).digest())
 
@@ -144,11 +155,10 @@ def _shuffled(rows: Sequence[Row], seed: int) -> list[Row]:
 def _complete(rows: dict[str, list[Row]], seed: int) -> tuple[dict[str, list[Row]], list[str]]:
     """Split validation rows off the training rows where they lack; of one lone file test rows too."""
     notes = []
-    train = rows.get("all") or rows["train"]
-    done = {"train": train, **{split: rows[split] for split in ("validation", "test") if split in rows}}
+    done = {**rows, "train": _shuffled(rows["train"], f"{seed} split")}
     share = HELD_OUT
     if set(done) == {"train"}:
-        done["train"], done["test"] = _split_off(train, share)
+        done["train"], done["test"] = _split_off(done["train"], share)
         share /= 1 - share
     elif "test" not in done:
         notes.append("there is no labelled test split, so final figures come from the validation split")
@@ -172,13 +182,11 @@ def _split_off(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]
     return rest, taken
 
 
-def _without_leaks(rows: Mapping[str, list[Row]]) -> tuple[dict[str, list[Row]], list[str]]:
-    """Drop training rows whose text also stands in a split that figures are taken on."""
+def _without_leaks(rows: Mapping[str, list[Row]]) -> tuple[dict[str, list[Row]], int]:
+    """Without the training rows whose text also stands in a split that figures are taken on; and how many they are."""
     held_out = {text for split in ("validation", "test") for text, _ in rows.get(split, ())}
     train = [row for row in rows["train"] if row[0] not in held_out]
-    dropped = len(rows["train"]) - len(train)
-    notes = [f"{dropped} training rows dropped, whose texts also stand in validation or test"] if dropped else []
-    return {**rows, "train": train}, notes
+    return {**rows, "train": train}, len(rows["train"]) - len(train)
 
 
 def _quoted(column: str) -> str:

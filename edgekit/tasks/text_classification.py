@@ -49,7 +49,8 @@ def score(logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[st
     if logits.ndim != 2 or logits.shape[:1] != labels.shape or not len(labels):
         raise StageError(f"cannot score logits of shape {logits.shape} against labels of shape {labels.shape}")
     if not np.isfinite(logits).all():
-        raise StageError(f"{int((~np.isfinite(logits)).any(axis=1).sum())} of {len(labels)} answers are not finite numbers")
+        broken = int((~np.isfinite(logits)).any(axis=1).sum())
+        raise StageError(f"{broken} of {len(labels)} answers are not finite numbers")
     answers = logits.argmax(axis=1)
     size = max(logits.shape[1], int(labels.max()) + 1)
     right = np.bincount(labels[answers == labels], minlength=size)

@@ -1,0 +1,216 @@
+"""What the user points at: a teacher, a student, data. Found, checked and content-addressed before any work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from . import hub
+from .errors import ConfigError
+from .shape import is_classifier, label_names, read_config
+from .tables import check_format, find_splits
+
+#: The files of a tokenizer, besides tokenizer.json or vocab.txt, of which there must be one.
+TOKENIZERS = ("tokenizer.json", "vocab.txt")
+TOKENIZER_FILES = (*TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                   "vocab.json", "merges.txt")  # fmt: skip
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+#: Weights in these files are pickles: they can run code when they are read, and edgekit never opens them.
+PICKLES = (".bin", ".pt", ".pth", ".th", ".pkl", ".pickle", ".ckpt")
+
+#: safetensors' own limit for a header, in bytes.
+HEADER_MOST = 100_000_000
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A Hugging Face model folder that can be used. `digest` is sha256 over the names and bytes of its files."""
+
+    name: str
+    path: Path
+    digest: str
+    config: dict[str, Any]
+    family: str
+    labels: tuple[str, ...]
+    is_classifier: bool
+    commit: str | None = None  # where it came from the hub
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Labelled texts: the built-in sample task, a file or folder, or a snapshot of a hub dataset."""
+
+    kind: Literal["sample", "files", "hub"]
+    name: str
+    path: Path | None
+    digest: str
+    config: str | None = None  # of a hub dataset
+
+
+def resolve_model(text: str, role: str) -> ModelSource:
+    """The model that the user means by a folder or a hub name such as distilbert/distilbert-base-uncased.
+
+    A folder goes before a hub name. `role` ("teacher") begins every message. Raises ConfigError for what is
+    missing, incomplete, damaged, or a pickle; MissingExtra for a hub name without huggingface_hub.
+    """
+    path = Path(text).expanduser()
+    commit = None
+    if path.is_dir():
+        name = path.resolve().name
+    elif path.exists():
+        hint = _refusal(path) if path.suffix.lower() in PICKLES else "possible: the folder that holds its config.json"
+        raise ConfigError(f"{role} {text}: is a file, not a model's folder; {hint}")
+    elif _looks_like_path(text):
+        raise ConfigError(f"{role} {text}: no such folder")
+    else:
+        name = text
+        patterns = ["config.json", "README.md", "*.safetensors", INDEX, *TOKENIZER_FILES]
+        path = hub.snapshot("model", text, patterns, ignore=["*/*"])
+        commit = path.name
+    try:
+        return _model(path, name, commit)
+    except ConfigError as error:
+        raise ConfigError([f"{role} {problem}" for problem in error.problems]) from None
+
+
+def resolve_data(text: str | None) -> DataSource:
+    """The data that the user means: None is the sample task, `hf:` a hub dataset, anything else a file or folder.
+
+    `hf:imdb`, `hf:owner/name`, `hf:glue/sst2` and `hf:owner/name/config` are understood. Raises ConfigError.
+    """
+    if text is None:
+        return DataSource("sample", "sample task", None, "sample")  # its code is part of the step's key
+    if text.startswith("hf:"):
+        name = text.removeprefix("hf:")
+        if not re.fullmatch(r"[\w.\-]+(/[\w.\-]+){0,2}", name):
+            raise ConfigError(
+                f"data {text}: no hub dataset's name; possible: hf:name, hf:owner/name, hf:owner/name/config"
+            )
+        folder, config = hub.dataset_snapshot(name)
+        return DataSource("hub", name, folder, f"{folder.name}/{config or ''}", config)
+    path = Path(text).expanduser()
+    if not path.exists():
+        hint = "" if _looks_like_path(text) else f"; a dataset of the Hugging Face hub is written hf:{text}"
+        raise ConfigError(f"data {text}: no such file or folder{hint}")
+    splits = find_splits(path)
+    for file in splits.values():
+        check_format(file)
+    digest = _digest((f"{split}{file.suffix.lower()}", file) for split, file in sorted(splits.items()))
+    return DataSource("files", path.resolve().name, path, digest)
+
+
+def check_safetensors(path: Path) -> None:
+    """Read a safetensors header and compare it with the file's size. Raises ConfigError for a damaged file.
+
+    Format: 8 bytes little-endian length of the header, the header as JSON {name: {dtype, shape, data_offsets}},
+    then the tensors without gaps (https://huggingface.co/docs/safetensors).
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = stream.read(8)
+        if start == b"version ":
+            raise ConfigError(f"{path}: a git-lfs pointer, not the weights; fetch them with: git lfs pull")
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > min(size - 8, HEADER_MOST):
+            raise ConfigError(f"{path}: damaged or cut off: its header does not fit into {size} bytes")
+        try:
+            header = json.loads(stream.read(length))
+            spans = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
+            gaps = any(first[1] != second[0] for first, second in pairwise(spans))
+            end = 8 + length + (spans[-1][1] if spans else 0)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            raise ConfigError(f"{path}: damaged: its header is not that of a safetensors file") from None
+    if not spans:
+        raise ConfigError(f"{path}: holds no tensors")
+    if end != size or gaps or spans[0][0] != 0:
+        raise ConfigError(f"{path}: damaged or cut off: {size} bytes where its header says {end}")
+
+
+def _model(path: Path, name: str, commit: str | None) -> ModelSource:
+    """Check a model folder's files and hash them."""
+    origin, target = (name, name.split("/")[-1]) if commit else (str(path), str(path))
+    if (path / "adapter_config.json").is_file():
+        raise ConfigError(f"{path}: an adapter, not a model; merge it into its base first (peft: merge_and_unload)")
+    if not (path / "config.json").is_file():
+        found = sorted(f for f in path.iterdir() if f.suffix.lower() in PICKLES)
+        raise ConfigError(f"{path}: no config.json{f'; and {_refusal(found[0])}' if found else ''}")
+    config = read_config(path)
+    loader = "AutoModelForSequenceClassification" if is_classifier(config) else "AutoModel"
+    weights = _weights(path, _resave(loader, origin, target))
+    for file in weights:
+        if file.suffix == ".safetensors":
+            check_safetensors(file)
+    tokenizer = [path / f for f in TOKENIZER_FILES if (path / f).is_file()]
+    if not any(f.name in TOKENIZERS for f in tokenizer):
+        convert = _resave("AutoTokenizer", origin, target)
+        raise ConfigError(f"{path}: no {' or '.join(TOKENIZERS)}; where another form of it is there: {convert}")
+    return ModelSource(
+        name=name,
+        path=path,
+        digest=_digest((f.name, f) for f in sorted((path / "config.json", *weights, *tokenizer))),
+        config=config,
+        family=config["model_type"],
+        labels=label_names(config),
+        is_classifier=is_classifier(config),
+        commit=commit,
+    )
+
+
+def _weights(path: Path, resave: str) -> list[Path]:
+    """The weight files that a model folder is loaded from: one, or an index and its parts."""
+    if (path / WEIGHTS).is_file():
+        return [path / WEIGHTS]
+    if not (path / INDEX).is_file():
+        pickles = sorted(f for f in path.iterdir() if f.suffix.lower() in PICKLES)
+        if not pickles:
+            found = ", ".join(sorted(f.name for f in path.iterdir()))
+            raise ConfigError(f"{path}: no {WEIGHTS}; found {found}; where you trust weights in another form: {resave}")
+        usual = pickles[0].name.startswith("pytorch_model")
+        raise ConfigError(f"{path}: {_refusal(pickles[0], resave if usual else None)}")
+    try:
+        weight_map = json.loads((path / INDEX).read_bytes())["weight_map"]
+        parts = sorted({path / Path(part).name for part in weight_map.values()})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ConfigError(f"{path / INDEX}: damaged: has no weight_map") from None
+    missing = [part.name for part in parts if not part.is_file()]
+    if missing:
+        raise ConfigError(f"{path / INDEX}: names {missing[0]}, which is missing")
+    return [path / INDEX, *parts]
+
+
+def _resave(loader: str, origin: str, target: str) -> str:
+    """The line that lets transformers write a model or tokenizer in the form that edgekit reads."""
+    code = f"from transformers import {loader} as M; M.from_pretrained('{origin}').save_pretrained('{target}')"
+    return f'python -c "{code}"'
+
+
+def _refusal(file: Path, convert: str | None = None) -> str:
+    """Why a pickle is not read, and the line that turns it into safetensors."""
+    convert = convert or (
+        'python -c "import torch; from safetensors.torch import save_file; '
+        f"save_file(torch.load('{file}', weights_only=True), '{file.with_name(WEIGHTS)}')\""
+    )
+    return f"{file.name} is a pickle, which can run code when it is read; only if you trust it, convert it: {convert}"
+
+
+def _looks_like_path(text: str) -> bool:
+    """Whether a name that does not exist was meant as a path, not as the name of a hub repository."""
+    first, *rest = text.split("/")
+    shaped = text.startswith((".", "/", "~")) or "\\" in text or len(rest) > 1 or rest == [""]
+    return shaped or bool(rest and Path(first).is_dir())
+
+
+def _digest(files: Iterable[tuple[str, Path]]) -> str:
+    """sha256 over names and contents."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        with path.open("rb") as stream:
+            digest.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\0".encode())
+    return digest.hexdigest()

@@ -1,0 +1,11 @@
+"""What travels to the device: it runs a bundle there, and checks that it answers as it did on the host.
+
+A leaf: the standard library, numpy, tokenizers and one runtime; nothing else of edgekit; Python 3.9 and newer.
+
+    errors     the one kind of trouble that this package can explain
+    manifest   what a bundle says of itself, and whether its files are whole
+    text       texts to token ids
+    runtimes   one module per runtime: load a model, answer for one text
+    infer      texts to logits, probabilities and labels
+    verify     the golden samples again, here
+"""

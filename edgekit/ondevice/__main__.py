@@ -1,0 +1,112 @@
+"""`python3 -m ondevice`: answers texts with the bundle around it, or checks that bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .errors import OnDeviceError
+from .infer import Predictor
+from .verify import verify
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Parse, run, print. 0: fine; 1: the bundle does not answer as it did on the host; 2: it cannot run here."""
+    given = parser().parse_args(words)
+    try:
+        return int(given.run(given))
+    except OnDeviceError as error:
+        print(f"ondevice: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; nothing is wrong with the bundle
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    shared = argparse.ArgumentParser(add_help=False)
+    here = Path(__file__).resolve().parents[1]
+    shared.add_argument("--bundle", type=Path, default=here, help="its folder; default: the one around this package")
+    shared.add_argument("--threads", type=_positive, help="default: what the bundle says")
+    shared.add_argument("--runtime", help="another runtime of the same format")
+    shared.add_argument("--json", action="store_true", help="print one JSON document")
+    top = argparse.ArgumentParser(prog="python3 -m ondevice", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="infer | verify")
+    infer = commands.add_parser("infer", parents=[shared], help="label texts: arguments, a file, or standard input")
+    infer.add_argument("texts", nargs="*", metavar="TEXT", help="none and no --file: standard input, a text a line")
+    infer.add_argument("--file", type=Path, help="a text a line")
+    infer.set_defaults(run=run_infer)
+    check = commands.add_parser("verify", parents=[shared], help="check the files and the golden samples")
+    check.set_defaults(run=run_verify)
+    return top
+
+
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def run_infer(given: argparse.Namespace) -> int:
+    """One line per text as it is answered, or all of them as one JSON document."""
+    predictor = Predictor(given.bundle, given.threads, given.runtime)
+    answers = []
+    for text in read_texts(given):
+        row = predictor.probabilities([text])[0]
+        label = predictor.labels[int(row.argmax())]
+        shares = {name: float(row[position]) for position, name in enumerate(predictor.labels)}
+        if given.json:
+            answers.append({"text": text, "label": label, "probabilities": shares})
+        else:
+            print(label, *(f"{name}={share:.4f}" for name, share in shares.items()), sep="\t", flush=True)
+    if given.json:
+        print(json.dumps({"truncated": predictor.truncated, "answers": answers}, ensure_ascii=False))
+    elif predictor.truncated:
+        print(f"ondevice: {predictor.truncated} of the texts were too long and lost their end", file=sys.stderr)
+    return 0
+
+
+def read_texts(given: argparse.Namespace) -> Iterator[str]:
+    """The texts as they come, without line ends; empty lines are texts too. Bytes that are not UTF-8 are replaced."""
+    if given.texts:
+        for word in given.texts:
+            yield word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return
+    try:
+        stream = given.file.open("rb") if given.file else sys.stdin.buffer
+    except OSError as error:
+        raise OnDeviceError(f"{given.file}: cannot be read: {error.strerror}") from None
+    with stream:
+        for line in stream:
+            yield line.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def run_verify(given: argparse.Namespace) -> int:
+    """What differed, or one line that all is well."""
+    report = verify(given.bundle, given.threads, given.runtime)
+    if given.json:
+        print(json.dumps(report, ensure_ascii=False))
+        return 0 if report["ok"] else 1
+    bad = [s for s in report["samples"] if not s["ok"]]
+    for sample in bad:
+        print(
+            f"differs by {sample['max_difference']} (tolerance {report['tolerance']}): {sample['label']}, "
+            f"expected {sample['expected']}: {sample['text'][:60]!r}"
+        )
+    what = f"{report['runtime']} {report['runtime_version']}: {report['files']} files are whole; "
+    if bad:
+        print(f"{what}{len(bad)} of {len(report['samples'])} golden samples differ")
+        return 1
+    print(f"{what}{len(report['samples'])} golden samples agree (largest difference {report['max_difference']:.2g})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

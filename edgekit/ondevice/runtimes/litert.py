@@ -1,0 +1,54 @@
+"""LiteRT (ai-edge-litert); its model has one signature `tokens_<length>` per bucket, which share their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import OnDeviceError
+from .buckets import Array, Predict, installed_version, serve
+
+FORMAT = "tflite"
+PACKAGE = "ai-edge-litert"
+
+
+def version() -> str | None:
+    """The installed version, or None."""
+    return installed_version(PACKAGE)
+
+
+def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
+    """Load a .tflite. `reference` computes without delegates, so without XNNPACK. Raises OnDeviceError."""
+    from ai_edge_litert import interpreter
+
+    return load_signatures(interpreter, PACKAGE, model, buckets, device, threads, reference)
+
+
+def load_signatures(
+    library: Any, package: str, model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool
+) -> Predict:
+    """`load` by any library that has TensorFlow Lite's Interpreter."""
+    if device != "CPU":
+        raise OnDeviceError(f"{package}: device '{device}'; possible: CPU")
+    resolvers = library.OpResolverType
+    try:
+        interpreter = library.Interpreter(
+            model_path=str(model),
+            num_threads=threads,
+            experimental_op_resolver_type=resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if reference else resolvers.AUTO,
+        )
+
+        def open_bucket(bucket: int, ids: Array, mask: Array) -> Callable[[], Array]:
+            run = interpreter.get_signature_runner(f"tokens_{bucket}")
+            run(input_ids=ids, attention_mask=mask)  # allocates; a model that cannot run says so here
+
+            def answer() -> Array:
+                logits: Array = run(input_ids=ids, attention_mask=mask)["logits"][0]
+                return logits
+
+            return answer
+
+        return serve(buckets, open_bucket)
+    except (RuntimeError, ValueError) as error:
+        raise OnDeviceError(f"{package}: cannot load {model.name}: {' '.join(str(error).split())}") from None

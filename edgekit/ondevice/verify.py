@@ -1,0 +1,66 @@
+"""The golden samples again, on this machine: are the files whole, and are the answers those of the host?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import OnDeviceError
+from .infer import Predictor
+from .manifest import read_manifest, verify_files
+
+NAME = "golden.json"
+
+
+def verify(bundle: Path, threads: int | None = None, runtime: str | None = None) -> dict[str, Any]:
+    """Check a bundle's files, then run its golden samples and compare.
+
+    The report: `ok`, `files`, `tolerance` (logits), `max_difference` over all samples, `runtime` and
+    `runtime_version`, and `samples`, each with `text`, `ok`, `max_difference` (None where the answer is not a finite
+    number), `label` and `expected`. Raises OnDeviceError where it cannot come to an answer.
+    """
+    files = verify_files(bundle, read_manifest(bundle))
+    golden = read_golden(bundle)
+    predictor = Predictor(bundle, threads, runtime)
+    samples = [_compare(predictor, sample, golden["tolerance"]) for sample in golden["samples"]]
+    differences = [s["max_difference"] for s in samples]
+    return {
+        "ok": all(s["ok"] for s in samples),
+        "files": files,
+        "runtime": predictor.runtime,
+        "runtime_version": predictor.runtime_version,
+        "tolerance": golden["tolerance"],
+        "max_difference": None if None in differences else max(differences),
+        "samples": samples,
+    }
+
+
+def read_golden(bundle: Path) -> dict[str, Any]:
+    """The golden samples. Raises OnDeviceError where they are missing or damaged."""
+    path = bundle / NAME
+    try:
+        golden: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if golden["samples"] and golden["tolerance"] > 0:
+            return golden
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise OnDeviceError(f"{path}: missing or damaged; copy the bundle again")
+
+
+def _compare(predictor: Predictor, sample: dict[str, Any], tolerance: float) -> dict[str, Any]:
+    """One golden sample: every logit within the tolerance, and the same label."""
+    expected = np.array(sample["logits"])
+    found = predictor.predict([sample["text"]])[0]
+    finite = bool(np.isfinite(found).all())
+    difference = float(np.abs(found - expected).max()) if finite else None
+    same = finite and found.argmax() == expected.argmax()
+    return {
+        "text": sample["text"],
+        "ok": bool(same and difference is not None and difference <= tolerance),
+        "max_difference": difference,
+        "label": predictor.labels[int(found.argmax())] if finite else None,
+        "expected": predictor.labels[int(expected.argmax())],
+    }

@@ -1,0 +1,110 @@
+"""Convert a torch classifier to OpenVINO's IR in float32, one dynamic shape, and check that it answers the same."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifact import Artifact, Job, Outcome
+from ..errors import StageError
+from ..ondevice.runtimes import openvino as runtime
+from ..shape import FAMILIES, label_names, read_config
+from ..steps import StepOptions
+from ..tasks import text_classification
+from .tokens import encode, load_tokenizer
+
+ACCEPTS = "torch"
+PRODUCES = "ir"
+USES = ("torch", "transformers", "tokenizers", "safetensors", "openvino")
+EXTRA = "openvino"
+
+#: Validation texts that the IR and the torch model must answer alike, and how nearly, in logits.
+CHECKED_TEXTS = 64
+TOLERANCE = 1e-4
+
+
+class Options(StepOptions):
+    """Where texts are cut."""
+
+    max_tokens: int
+
+
+def run(source: Artifact, options: Options, job: Job) -> Outcome:
+    """Write model.xml and model.bin. Raises StageError where the IR's answers are not those of the torch model."""
+    model = _read_model(source.path, options.max_tokens)
+    network = convert(model)
+    save_ir(network, job.work)
+    shutil.copyfile(source.path / "tokenizer.json", job.work / "tokenizer.json")
+    texts = text_classification.load(job.earlier["dataset"].path, "validation", CHECKED_TEXTS).texts
+    token_ids = encode(load_tokenizer(job.work / "tokenizer.json", options.max_tokens), texts)
+    difference = _difference(model, job.work / "model.xml", token_ids, options.max_tokens)
+    if not difference <= TOLERANCE:  # nor NaN
+        raise StageError(
+            f"{source.path}: converted to IR and padded to {options.max_tokens} tokens, its logits differ by "
+            f"{difference:.3g} from those of PyTorch; at most {TOLERANCE} is rounding"
+        )
+    return Outcome({"bytes": ir_bytes(job.work), "max_abs_diff": difference})
+
+
+def _read_model(folder: Path, max_tokens: int) -> Any:
+    """The folder's classifier as a module (ids, mask) -> logits."""
+    config = read_config(folder)
+    if config["model_type"] in FAMILIES:
+        from .encoder import load_encoder
+
+        return load_encoder(folder)
+    from .hf_model import load_hf_classifier
+
+    return load_hf_classifier(folder, label_names(config), seed=0, max_tokens=max_tokens)
+
+
+def convert(model: Any) -> Any:
+    """An OpenVINO model of a torch module: int32 `input_ids` and `attention_mask` [batch, tokens] to `logits`."""
+    import torch
+
+    openvino = runtime.import_openvino()
+    example = torch.ones(2, 16, dtype=torch.int32)
+    names = ("input_ids", "attention_mask")
+    with warnings.catch_warnings():
+        # Traced are checks of shapes, which become constants; the comparison at another length tells if they matter.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        network = openvino.convert_model(
+            model.eval(),
+            example_input=dict.fromkeys(names, example),
+            input=[(name, [-1, -1], openvino.Type.i32) for name in names],
+        )
+    for name, port in zip((*names, "logits"), (*network.inputs, *network.outputs), strict=True):
+        port.get_tensor().set_names({name})
+    return network
+
+
+def save_ir(network: Any, folder: Path) -> None:
+    """Write model.xml and model.bin. Their bytes follow from the model alone.
+
+    OpenVINO numbers the names of operations through the life of a process; here they are numbered within the model.
+    """
+    openvino = runtime.import_openvino()
+    for number, operation in enumerate(network.get_ordered_ops()):
+        kind = operation.get_type_name()
+        if kind not in ("Parameter", "Result"):
+            operation.set_friendly_name(f"{kind}_{number}")
+    openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
+
+
+def ir_bytes(folder: Path) -> int:
+    """The size of an IR."""
+    return sum((folder / name).stat().st_size for name in ("model.xml", "model.bin"))
+
+
+def _difference(model: Any, ir: Path, token_ids: list[list[int]], max_tokens: int) -> float:
+    """The largest difference between the logits of torch, without padding, and of the IR in float32, all padded."""
+    from .encoder import predict
+
+    expected = predict(model, token_ids, batch_size=1)
+    answer = runtime.load(ir, (max_tokens,), "CPU", threads=2, reference=True)
+    found = np.stack([answer(np.array([ids]), np.ones((1, len(ids)), np.int32)) for ids in token_ids])
+    return float(np.abs(found - expected).max())

@@ -1,0 +1,81 @@
+"""Classifiers of other architectures than edgekit's own, through transformers: local files, no code of theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+
+
+class HfClassifier(nn.Module):  # type: ignore[misc]
+    """A transformers sequence classifier that is called as `Encoder` is: (ids, mask) -> logits."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids and mask (1 = read), both [batch, tokens], to logits [batch, labels]."""
+        return cast("Tensor", self.model(input_ids=input_ids, attention_mask=attention_mask).logits)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens have a vector."""
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills short texts."""
+        return int(self.model.config.pad_token_id or 0)
+
+    @property
+    def parameters_count(self) -> int:
+        """How many numbers the model holds; shared ones once."""
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def load_hf_classifier(folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int) -> HfClassifier:
+    """The classifier of a folder that transformers knows, in float32; what a base checkpoint lacks starts from `seed`.
+
+    Raises ConfigError, naming the folder, for one that transformers cannot read, whose classifier has another number
+    of labels, or whose positions end before `max_tokens`.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(seed)
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
+            id2label=dict(enumerate(labels)), label2id={name: at for at, name in enumerate(labels)},
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ConfigError(f"{folder}: transformers cannot load it: {str(error).strip().splitlines()[0]}") from None
+    classifier = HfClassifier(model.eval())
+    longest = torch.ones(1, max_tokens, dtype=torch.int64)
+    try:
+        with torch.inference_mode():
+            classifier(longest, longest)
+    except (IndexError, RuntimeError) as error:
+        raise ConfigError(f"{folder}: cannot take {max_tokens} tokens: {str(error).splitlines()[0]}") from None
+    return classifier
+
+
+def save_hf_classifier(classifier: HfClassifier, folder: Path) -> None:
+    """Write config.json and model.safetensors, as transformers does."""
+    classifier.model.save_pretrained(folder, max_shard_size="1TB")
+
+
+def convert_tokenizer(folder: Path, path: Path) -> None:
+    """Write the tokenizer.json of a folder that has an older form of it. Raises ConfigError naming the folder."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer.backend_tokenizer.save(str(path))
+    except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
+        raise ConfigError(f"{folder}: no tokenizer.json, and none can be made: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,106 @@
+"""From the Keras twin to one .tflite whose signatures, one per text length, share their weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ..artifact import Artifact, Job, Outcome
+from ..errors import StageError
+from .twin import import_keras, load_twin
+
+#: The converter leaves tensors with fewer numbers than this in float32.
+QUANTISED_FROM = 1024
+
+
+def write_tflite(source: Artifact, buckets: Sequence[int], job: Job, int8: bool, per_channel: bool = True) -> Outcome:
+    """Fill the job's folder with model.tflite and tokenizer.json, made of a keras artifact."""
+    model, shape = load_twin(source.path)
+    job.progress(1, 3, "parts", "read")
+    content = convert(model, buckets, int8, job.work, per_channel)
+    job.progress(2, 3, "parts", "converted")
+    (job.work / "model.tflite").write_bytes(content)
+    shutil.copyfile(source.path / "tokenizer.json", job.work / "tokenizer.json")
+    job.progress(3, 3, "parts", "written")
+    return Outcome(
+        metrics={
+            "bytes_before": source.model_bytes,
+            "bytes": len(content),
+            "parameters": model.count_params(),
+            "macs_per_token": shape.macs_per_token,
+            "signatures": len(buckets),
+        }
+    )
+
+
+def convert(model: Any, buckets: Sequence[int], int8: bool, scratch: Path, per_channel: bool = True) -> bytes:
+    """The content of a .tflite with a signature `tokens_<length>` for each bucket, batch 1.
+
+    Signatures take int32 `input_ids` and `attention_mask` [1, length] and answer float32 `logits` [1, labels].
+    With `int8` the weights are INT8, with one scale per output channel of the dense layers (or one per matrix) and
+    one per dimension of the token vectors; activations are quantised as they come. The same model gives the same
+    bytes. `scratch` is a folder for what the converter needs meanwhile. Raises StageError for too long a bucket.
+    """
+    tf, _ = import_keras()
+    longest = model.get_layer("position").input_dim
+    if max(buckets) > longest:
+        raise StageError(f"buckets: {max(buckets)} tokens, but the model was made for texts of at most {longest}")
+    module, answer = _first_gather_then_float(model) if int8 else _as_it_is(model)
+    signatures = {f"tokens_{tokens}": _signature(answer, tokens) for tokens in buckets}
+    with TemporaryDirectory(dir=scratch) as saved:
+        tf.saved_model.save(module, saved, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=list(signatures))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT] if int8 else []
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
+        return bytes(converter.convert())
+
+
+def _as_it_is(model: Any) -> tuple[Any, Any]:
+    return model, lambda ids, mask: model([ids, mask], training=False)
+
+
+def _first_gather_then_float(model: Any) -> tuple[Any, Any]:
+    """The twin with INT8 token vectors, of which only the read ones become float, each dimension by its own scale.
+
+    The converter's own way is one scale for the whole table, which a few large dimensions spoil for the others.
+    """
+    tf, keras = import_keras()
+    word = model.get_layer("word")
+    table, scale = round_to_int8(word.get_weights()[0])
+    module = tf.Module()
+    module.table = tf.Variable(table, trainable=False)
+    module.encoder = keras.Model([*model.inputs, word.output], model.output, name="encoder")
+
+    def answer(ids: Any, mask: Any) -> Any:
+        vectors = tf.cast(tf.gather(module.table, ids), tf.float32) * scale
+        return module.encoder([ids, mask, vectors], training=False)
+
+    return module, answer
+
+
+def on_grid(matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A float32 matrix as INT8 would have it; rounding the answer again gives the same INT8 values."""
+    values, scale = round_to_int8(matrix)
+    return np.multiply(values, scale, dtype=np.float32)
+
+
+def round_to_int8(matrix: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A matrix [rows, columns] as INT8 in -127 … 127 and the columns' float32 scales; a column of zeros has scale 1."""
+    largest = np.abs(matrix).max(axis=0)
+    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.round(matrix / scale).astype(np.int8), scale
+
+
+def _signature(answer: Any, tokens: int) -> Any:
+    tf, _ = import_keras()
+
+    def logits(input_ids: Any, attention_mask: Any) -> dict[str, Any]:
+        return {"logits": answer(input_ids, attention_mask)}
+
+    specs = {name: tf.TensorSpec([1, tokens], tf.int32, name=name) for name in ("input_ids", "attention_mask")}
+    return tf.function(logits, autograph=False).get_concrete_function(**specs)

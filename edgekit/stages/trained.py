@@ -1,0 +1,41 @@
+"""What a stage that shrinks and trains an encoder says of it: how good it is now, and how large, against before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..artifact import Artifact
+from ..tasks.text_classification import score
+from .encoder import Encoder, predict
+from .token_splits import TokenSplit
+from .training import TrainResult
+
+
+def trained_metrics(
+    source: Artifact, model: Encoder, validation: TokenSplit, result: TrainResult, folder: Path
+) -> dict[str, Any]:
+    """The metrics of a trained encoder that is saved in `folder`; `…_before` are those of the stage's source.
+
+    `validation_accuracy_untrained` is the accuracy after shrinking and before training.
+    """
+    logits = predict(model, validation.token_ids, pad_id=model.shape.pad_id)
+    scores = score(logits, validation.labels)
+    now = {
+        "validation_accuracy": scores["accuracy"],
+        "validation_macro_f1": scores["macro_f1"],
+        "parameters": model.shape.parameters,
+        "macs_per_token": model.shape.macs_per_token,
+        "bytes": (folder / "model.safetensors").stat().st_size,
+        "positions": model.shape.positions,
+        "vocabulary": model.shape.vocabulary,
+    }
+    before = {f"{name}_before": source.metrics.get(name) for name in now}
+    return {
+        **now,
+        **before,
+        "validation_accuracy_untrained": result.start_accuracy,
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "stopped_early": result.stopped_early,
+    }

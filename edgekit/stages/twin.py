@@ -1,0 +1,171 @@
+"""The Keras twin of `encoder.Encoder`: the same function of the same parameters as a functional tf_keras model.
+
+TensorFlow's optimisation toolkit takes functional tf_keras models only, and the converter traces them. The twin
+takes any number of tokens up to `max_tokens`; what the answer does not depend on is not computed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError, did_you_mean
+from ..shape import LayerShape, Shape, read_shape
+from .tokens import IntArray, inference_batches, pad
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
+#: Added to the attention scores of padding: their softmax is 0 in float32.
+MASKED = -1e9
+
+
+def import_keras() -> tuple[Any, Any]:
+    """TensorFlow and tf_keras. The optimisation toolkit knows Keras 2 only, which must be chosen before the import."""
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow
+    import tf_keras
+
+    return tensorflow, tf_keras
+
+
+def build_twin(shape: Shape, max_tokens: int) -> Any:
+    """An unfilled twin: int32 `input_ids` and `attention_mask` [batch, tokens] to logits [batch, labels].
+
+    Its layers are named like the encoder's modules. Raises ConfigError for an unknown activation, and where
+    `max_tokens` is more than the encoder has positions for.
+    """
+    if shape.activation not in ACTIVATIONS:
+        found = f"activation '{shape.activation}' is not one that edgekit knows"
+        raise ConfigError(found + did_you_mean(shape.activation, ACTIVATIONS))
+    if max_tokens > shape.positions:
+        raise ConfigError(f"texts may have {max_tokens} tokens, but the model has positions for {shape.positions} only")
+    tf, keras = import_keras()
+    keras.backend.reset_uids()  # else the names of unnamed layers, and so the .tflite's bytes, tell of earlier models
+    ids = keras.Input((None,), dtype="int32", name="input_ids")
+    mask = keras.Input((None,), dtype="int32", name="attention_mask")
+    position = keras.layers.Embedding(max_tokens, shape.hidden, name="position")(tf.range(tf.shape(ids)[1]))
+    x = keras.layers.Embedding(shape.vocabulary, shape.hidden, name="word")(ids) + position
+    x = _norm(shape, "norm")(x)
+    masked = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis, :] * MASKED
+    for number, layer in enumerate(shape.layers):
+        # The classifier reads the first token only, so in the last layer no other one asks anything.
+        asking = x[:, :1] if number + 1 == len(shape.layers) else x
+        x = _encoder_layer(shape, layer, f"layers.{number}", asking, x, masked)
+    first = keras.layers.Dense(shape.hidden, name="head")(x[:, 0])
+    first = tf.nn.relu(first) if shape.head == "pre_classifier" else tf.tanh(first)
+    return keras.Model([ids, mask], keras.layers.Dense(len(shape.labels), name="classifier")(first), name="twin")
+
+
+def _encoder_layer(shape: Shape, layer: LayerShape, name: str, asking: Any, x: Any, masked: Any) -> Any:
+    """Self-attention and feed-forward for the tokens `asking`, over all tokens `x`; both [batch, tokens, hidden]."""
+    tf, keras = import_keras()
+    width = layer.heads * layer.head_dim
+
+    def heads(projected: Any) -> Any:
+        split = keras.layers.Reshape((-1, layer.heads, layer.head_dim))(projected)
+        return keras.layers.Permute((2, 1, 3))(split)
+
+    def dense(units: int, part: str) -> Any:
+        return keras.layers.Dense(units, name=f"{name}.{part}")
+
+    query = heads(dense(width, "query")(asking) * layer.head_dim**-0.5)
+    key, value = heads(dense(width, "key")(x)), heads(dense(width, "value")(x))
+    attention = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + masked)
+    context = keras.layers.Permute((2, 1, 3))(tf.matmul(attention, value))
+    context = keras.layers.Reshape((-1, width))(context)
+    x = _norm(shape, f"{name}.attention_norm")(asking + dense(shape.hidden, "output")(context))
+    # An activation given to the Dense layer would be a lambda, which the toolkit cannot serialise.
+    up = _activate(shape.activation, dense(layer.ffn, "up")(x))
+    return _norm(shape, f"{name}.ffn_norm")(x + dense(shape.hidden, "down")(up))
+
+
+def _norm(shape: Shape, name: str) -> Any:
+    _, keras = import_keras()
+    return keras.layers.LayerNormalization(epsilon=shape.layer_norm_eps, name=name)
+
+
+def _activate(activation: str, x: Any) -> Any:
+    tf, _ = import_keras()
+    if activation in ("relu", "silu"):
+        return getattr(tf.nn, activation)(x)
+    return tf.nn.gelu(x, approximate=activation != "gelu")
+
+
+def fill_twin(model: Any, state: Mapping[str, FloatArray]) -> None:
+    """Give a twin the parameters of an encoder, by the encoder's own names.
+
+    The tokens' type is always 0, so its vector is added to the positions' vectors, of which the first ones are used.
+    """
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        weight = state[f"{layer.name}.weight"]
+        if layer.name == "position":
+            layer.set_weights([weight[: layer.input_dim] + state.get("token_type.weight", np.zeros((1, 1)))[0]])
+        elif layer.name == "word":
+            layer.set_weights([weight])
+        else:
+            layer.set_weights([weight.T, state[f"{layer.name}.bias"]])
+
+
+def weight_names(model: Any) -> dict[str, Any]:
+    """A twin's variables by layer and variable name: `layers.0.query.kernel`, `norm.gamma`, …"""
+    return {f"{x.name}.{v.name.rpartition('/')[2].partition(':')[0]}": v for x in model.layers for v in x.weights}
+
+
+def save_twin(model: Any, shape: Shape, folder: Path, tokenizer: Path) -> None:
+    """Write a keras artifact: config.json (the encoder's, and max_tokens), weights.safetensors, tokenizer.json."""
+    from safetensors.numpy import save_file
+
+    save_file({name: v.numpy() for name, v in weight_names(model).items()}, folder / "weights.safetensors")
+    config = {**shape.config(), "max_tokens": model.get_layer("position").input_dim}
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+
+
+def load_twin(folder: Path) -> tuple[Any, Shape]:
+    """The twin of a keras artifact, filled, and its shape."""
+    from safetensors.numpy import load_file
+
+    shape = read_shape(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    model = build_twin(shape, config["max_tokens"])
+    weights = load_file(folder / "weights.safetensors")
+    for name, variable in weight_names(model).items():
+        variable.assign(weights[name])
+    return model, shape
+
+
+def compiled(model: Any) -> Callable[[IntArray, IntArray], FloatArray]:
+    """The model as a function of ids and mask [batch, tokens]; traced once for all lengths."""
+    tf, _ = import_keras()
+    tokens = tf.TensorSpec([None, None], tf.int32)
+
+    def logits(ids: Any, mask: Any) -> Any:
+        return model([ids, mask], training=False)
+
+    traced = tf.function(logits, input_signature=[tokens, tokens], autograph=False)
+    return lambda ids, mask: np.asarray(traced(ids.astype(np.int32), mask.astype(np.int32)))
+
+
+def predict(
+    answer: Callable[[IntArray, IntArray], FloatArray],
+    token_ids: Sequence[Sequence[int]],
+    pad_id: int,
+    batch_size: int = 64,
+) -> FloatArray:
+    """Logits [texts, labels] of a `compiled` model in the texts' order; batches are made of texts of like length."""
+    answers: dict[int, FloatArray] = {}
+    for rows in inference_batches([len(ids) for ids in token_ids], batch_size):
+        logits = answer(*pad([token_ids[row] for row in rows], pad_id))
+        answers.update(zip(rows.tolist(), logits, strict=True))
+    return np.stack([answers[row] for row in range(len(token_ids))])

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.catalog import names
+from edgekit.errors import ConfigError, PlanError
+from edgekit.inputs import DataSource, ModelSource, resolve_data
+from edgekit.ondevice.runtimes import RUNTIMES, load_runtime
+from edgekit.plan import RUNTIME_FORMATS, RUNTIME_PACKAGES, TOOLCHAINS, Inputs, Plan, make_plan
+from edgekit.recipe import load_recipe
+from edgekit.stages import load_stage
+from edgekit.target import load_target
+
+SAMPLE = Inputs(data=resolve_data(None))
+
+
+def model(family: str = "bert", digest: str = "t") -> ModelSource:
+    return ModelSource(
+        name="mine", path=Path("mine"), digest=digest, config={"model_type": family}, family=family,
+        labels=("a", "b"), is_classifier=True,
+    )  # fmt: skip
+
+
+def plan(recipe: str = "distilbert-int8", target: str = "raspberrypi", inputs: Inputs = SAMPLE, *overrides: str) -> Plan:
+    return make_plan(load_recipe(recipe, overrides), load_target(target), inputs)
+
+
+def stages(made: Plan) -> list[str]:
+    return [s.stage for s in made.steps]
+
+
+def test_the_toolchain_comes_from_the_target() -> None:
+    common = ["dataset_text", "teacher_hf", "distill_torch"]
+    assert stages(plan("distilbert-int8", "raspberrypi")) == [
+        *common, "convert_keras", "sparsify_tfmot", "quantize_tflite", "validate",
+    ]  # fmt: skip
+    assert stages(plan("distilbert-int8", "intel-cpu")) == [
+        *common, "sparsify_nncf", "convert_openvino", "quantize_nncf", "validate",
+    ]  # fmt: skip
+
+
+def test_qat_goes_through_tfmot_and_then_the_converter() -> None:
+    made = stages(plan("distilbert-int8", "raspberrypi", SAMPLE, "quantize.method=qat"))
+    assert made[-3:] == ["quantize_tfmot", "quantize_tflite", "validate"]
+
+
+@pytest.mark.parametrize(("recipe", "target"), list(itertools.product(names("recipes"), names("targets"))))
+def test_every_recipe_fits_every_target_and_the_formats_join(recipe: str, target: str) -> None:
+    made = plan(recipe, target)
+    assert made.steps[-1].produces == "report"
+    for before, after in itertools.pairwise(made.steps):
+        assert after.accepts == before.produces
+
+
+def test_trained_steps_are_shared_between_targets_and_recipes() -> None:
+    one, two, three = plan(), plan(target="intel-cpu"), plan("minilm-int8", "intel-cpu")
+    assert [s.key for s in one.steps[:3]] == [s.key for s in two.steps[:3]] == [s.key for s in three.steps[:3]]
+    assert one.steps[-1].key != two.steps[-1].key
+
+
+def test_a_key_depends_on_all_that_the_result_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    base = Inputs(data=data, teacher=model())
+    keys = {s.stage: s.key for s in plan(inputs=base).steps}
+
+    def changed(inputs: Inputs = base, *overrides: str) -> list[str]:
+        made = plan("distilbert-int8", "raspberrypi", inputs, *overrides)
+        return [s.stage for s in made.steps if keys[s.stage] != s.key]
+
+    everything = list(keys)
+    assert changed() == []
+    assert changed(replace(base, data=replace(data, digest="e"))) == everything
+    assert changed(replace(base, teacher=model(digest="u"))) == everything[1:]
+    assert changed(replace(base, student=model())) == everything[2:]
+    assert changed(base, "distill.epochs=9") == everything[2:]
+    assert changed(base, "seed=1") == everything
+    assert changed(base, "min_retention=0.1") == []
+    monkeypatch.setattr("edgekit.plan.installed_version", lambda package: f"other {package}")
+    assert set(changed()) == {s for s in everything[everything.index("teacher_hf") :]}
+
+
+def test_buckets_end_at_the_recipes_limit() -> None:
+    made = plan("int8-ptq", "raspberrypi", SAMPLE, "max_tokens=50")
+    assert made.steps[-1].options.buckets == (16, 32, 50)  # type: ignore[attr-defined]
+
+
+def test_the_targets_options_reach_the_stage_and_the_recipe_overrides_them(tmp_path: Path) -> None:
+    def overflow_fix(made: Plan) -> str:
+        return str(next(s.options.overflow_fix for s in made.steps if s.stage == "quantize_nncf"))  # type: ignore[attr-defined]
+
+    own = tmp_path / "own.toml"
+    own.write_text('schema = 1\nextends = "intel-cpu"\n[options.quantize]\noverflow_fix = "first_layer"\n')
+    assert overflow_fix(plan(target=str(own))) == "first_layer"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ('overflow_fixx = "enable"', "options.quantize: unknown key 'overflow_fixx'; did you mean 'overflow_fix'?"),
+        ('overflow_fix = "maybe"', "options.quantize.overflow_fix: found 'maybe'"),
+    ],
+)
+def test_a_wrong_option_of_a_target_is_named(tmp_path: Path, options: str, said: str) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(f'schema = 1\nextends = "intel-cpu"\n[options.quantize]\n{options}\n')
+    with pytest.raises(ConfigError) as caught:
+        plan(target=str(own))
+    assert said in str(caught.value)
+
+
+def test_an_architecture_without_a_twin_is_refused_by_name() -> None:
+    inputs = Inputs(data=DataSource(kind="files", name="d", path=Path("d"), digest="d"), teacher=model("roberta"))
+    with pytest.raises(PlanError, match="'roberta' has no Keras twin.*intel-cpu"):
+        plan("int8-ptq", "raspberrypi", inputs)
+    assert stages(plan("int8-ptq", "intel-cpu", inputs))[-2:] == ["quantize_nncf", "validate"]
+    with pytest.raises(PlanError, match="step distill .* knows bert or distilbert.*--student"):
+        plan("distilbert-int8", "intel-cpu", inputs)
+    assert plan("distilbert-int8", "intel-cpu", replace(inputs, student=model("bert")))
+
+
+def test_a_student_without_a_distill_step_is_refused() -> None:
+    inputs = Inputs(data=DataSource(kind="files", name="d", path=Path("d"), digest="d"), teacher=model(), student=model())
+    with pytest.raises(PlanError, match="no distill step"):
+        plan("int8-ptq", "raspberrypi", inputs)
+
+
+def test_a_format_that_the_target_cannot_run_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'schema = 1\ndescription = "x"\nmin_retention = 0.5\n[[stage]]\nstep = "teacher"\n'
+        '[[stage]]\nstep = "convert"\nformat = "ir"\n'
+    )
+    with pytest.raises(PlanError, match="ends in format 'ir', but target raspberrypi runs 'tflite'"):
+        plan(str(own), "raspberrypi")
+    assert stages(plan(str(own), "intel-cpu")) == ["dataset_text", "teacher_hf", "convert_openvino", "validate"]
+
+
+def test_a_method_that_the_toolchain_lacks_is_refused_with_what_would_work() -> None:
+    with pytest.raises(PlanError, match="'qat' is not offered for runtime openvino.*litert or tflite"):
+        plan("int8-ptq", "intel-cpu", SAMPLE, "quantize.method=qat")
+
+
+def test_an_unknown_runtime_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('schema = 1\nextends = "intel-cpu"\n[runtime]\nname = "openvine"\n')
+    with pytest.raises(ConfigError, match="did you mean 'openvino'"):
+        plan(target=str(own))
+
+
+def test_the_tables_of_the_plan_agree_with_the_modules() -> None:
+    assert {name: load_runtime(name).FORMAT for name in RUNTIMES} == RUNTIME_FORMATS
+    assert {name: load_runtime(name).PACKAGE for name in RUNTIMES} == RUNTIME_PACKAGES
+    for toolchain in TOOLCHAINS.values():
+        assert {load_stage(s).PRODUCES for s in toolchain.converters.values()} <= set(toolchain.formats)
