@@ -78,6 +78,8 @@ def resolve_model(text: str, role: str) -> ModelSource:
         return _model(path, name, commit)
     except ConfigError as error:
         raise ConfigError([f"{role} {problem}" for problem in error.problems]) from None
+    except OSError as error:
+        raise ConfigError(f"{role} {error.filename or path}: {error.strerror}") from None
 
 
 def resolve_data(text: str | None) -> DataSource:
@@ -99,10 +101,13 @@ def resolve_data(text: str | None) -> DataSource:
     if not path.exists():
         hint = "" if _looks_like_path(text) else f"; a dataset of the Hugging Face hub is written hf:{text}"
         raise ConfigError(f"data {text}: no such file or folder{hint}")
-    splits = find_splits(path)
-    for file in splits.values():
-        check_format(file)
-    digest = _digest((f"{split}{file.suffix.lower()}", file) for split, file in sorted(splits.items()))
+    try:
+        splits = find_splits(path)
+        for file in splits.values():
+            check_format(file)
+        digest = _digest((f"{split}{file.suffix.lower()}", file) for split, file in sorted(splits.items()))
+    except OSError as error:
+        raise ConfigError(f"data {error.filename or path}: {error.strerror}") from None
     return DataSource("files", path.resolve().name, path, digest)
 
 

@@ -233,7 +233,9 @@ def _read_json_lines(path: Path, text: str) -> Table:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ConfigError(f"{path}: line {number}: not JSON: {error}; each line is one object") from None
+            raise ConfigError(
+                f"{path}: line {number}: not JSON: {getattr(error, 'msg', error)}; each line is one object"
+            ) from None
         if not isinstance(row, dict):
             raise ConfigError(
                 f"{path}: line {number}: a JSON {type(row).__name__}, not an object; each line is one object"
@@ -253,16 +255,13 @@ def _read_parquet(path: Path) -> Table:
         raise MissingExtra(str(path), "pyarrow", "data") from None
     try:
         table: Any = parquet.read_table(path)
-    except (arrow.ArrowException, OSError) as error:
+        values = {name: table.column(name).to_pylist() for name in table.column_names}
+        notes = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    notes = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     features = notes.get("info", {}).get("features", {})
-    columns = {}
-    for name in table.column_names:
-        values = table.column(name).to_pylist()
-        feature = features.get(name)
-        columns[name] = class_names(values, feature.get("names")) if isinstance(feature, dict) else values
-    return from_values(path, columns)
+    named = {name: feature.get("names") for name, feature in features.items() if isinstance(feature, dict)}
+    return from_values(path, {name: class_names(column, named.get(name)) for name, column in values.items()})
 
 
 def class_names(values: Sequence[Any], names: Sequence[str] | None) -> list[Any]:

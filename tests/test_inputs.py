@@ -139,6 +139,16 @@ def test_pickles_are_refused_with_the_line_that_converts_them(tmp_path: Path, na
     assert (folder / name).read_bytes() == b"\x80\x04not read"
 
 
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", model=None, tokenizer=None)
+    (folder / "model.safetensors").symlink_to("model.safetensors")
+    (folder / "vocab.txt").write_text("a")
+    assert "no model.safetensors" in refusal(folder)  # a link that leads nowhere is no file
+    if os.geteuid():  # root may read everything
+        (make_model(tmp_path / "n") / "model.safetensors").chmod(0)
+        assert "model.safetensors: Permission denied" in refusal(tmp_path / "n")
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt"])
 def test_the_line_that_converts_a_pickle_works(tmp_path: Path, name: str) -> None:

@@ -96,14 +96,30 @@ def summary(step: Step, artifact: Artifact) -> str:
     return ", ".join(words)
 
 
+class Rate:
+    """How fast a piece of work goes, from its first report on: a resumed one does not begin at 0."""
+
+    def __init__(self) -> None:
+        self._unit = ""
+        self._done = 0
+        self._since = 0.0
+
+    def of(self, done: int, unit: str) -> float:
+        """Units per second since this unit's count began."""
+        now = time.monotonic()
+        if unit != self._unit or done < self._done:
+            self._unit, self._done, self._since = unit, done, now
+        return (done - self._done) / max(now - self._since, 1e-9)
+
+
 class PlainReporter:
     """A line when a step starts and ends, and one every ten seconds between."""
 
     def __init__(self, console: Console, quiet: bool) -> None:
         self.console = console
         self.quiet = quiet
-        self._began = self._spoke = time.monotonic()
-        self._first = 0
+        self._rate = Rate()
+        self._spoke = 0.0
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -119,23 +135,23 @@ class PlainReporter:
 
     def started(self, step: Step, position: int, total: int) -> None:
         """A step begins."""
-        self._began = self._spoke = time.monotonic()
+        self._rate, self._spoke = Rate(), time.monotonic()
         self.say(f"[{position}/{total}] {step.stage} …")
 
     def progress(self, done: int, total: int, unit: str, note: str) -> None:
         """Every ten seconds: how far, how fast, how long still."""
+        rate = self._rate.of(done, unit)
         now = time.monotonic()
-        if now - self._spoke < 10 or not total:
+        if now - self._spoke < 10:
             return
         self._spoke = now
-        rate = done / max(now - self._began, 1e-9)
-        left = duration((total - done) / rate) if rate else "unknown"
-        self.say(f"      {done}/{total} {unit}, {rate:.1f} {unit}/s, {left} left{', ' + note if note else ''}")
+        left = f", {duration((total - done) / rate)} left" if rate else ""
+        self.say(f"      {done}/{total} {unit}, {rate:.1f} {unit}/s{left}{', ' + note if note else ''}")
 
     def finished(self, step: Step, position: int, total: int, artifact: Artifact, cached: bool) -> None:
         """A step is done."""
         took = "cached" if cached else duration(artifact.seconds)
-        self.say(f"[{position}/{total}] {step.stage}  {took}  {summary(step, artifact)}")
+        self.say(f"[{position}/{total}] {step.stage}  {took}  {summary(step, artifact)}".rstrip())
         for note in artifact.notes:
             self.say(f"      note: {note}")
 
@@ -150,15 +166,14 @@ class RichReporter(PlainReporter):
 
     def started(self, step: Step, position: int, total: int) -> None:
         """Open the step's bar."""
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-        self._began = time.monotonic()
+        self._rate = Rate()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn(f"[{position}/{total}] {step.stage}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[figures]}", markup=False),
-            TimeRemainingColumn(compact=True),
             console=self.console,
             transient=True,
             refresh_per_second=5,
@@ -170,8 +185,9 @@ class RichReporter(PlainReporter):
         """Move the bar."""
         if self._progress is None or self._task is None:
             return
-        rate = done / max(time.monotonic() - self._began, 1e-9)
-        figures = f"{done}/{total} {unit}  {rate:.1f}/s  {note}"
+        rate = self._rate.of(done, unit)
+        left = f"{duration((total - done) / rate)} left" if rate else ""
+        figures = f"{done}/{total} {unit}  {rate:.1f}/s  {left}  {note}"
         self._progress.update(self._task, completed=done, total=total, figures=figures)
 
     def close(self) -> None:

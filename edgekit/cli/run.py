@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -27,22 +28,26 @@ def command(
     from ..bundle import open_bundle
     from ..ondevice.errors import OnDeviceError
     from ..ondevice.infer import Predictor
+    from ..quiet import redirected
 
-    with open_bundle(bundle) as opened:
-        try:
+    opened = open_bundle(bundle)
+    if opened.path.is_file():
+        raise BundleError(f"{bundle}: an archive; unpack it first: tar --zstd -xf {bundle}")
+    answers = []
+    try:
+        with redirected(Path(os.devnull)):  # runtimes greet on stderr; what goes wrong is raised
             predictor = Predictor(opened.path, threads)
-            answers = []
-            lines = iter(texts) if texts else _lines(file)
-            while block := list(islice(lines, batch)):
-                for text, row in zip(block, predictor.probabilities(block), strict=True):
-                    label = predictor.labels[int(row.argmax())]
-                    shares = {name: round(float(p), 6) for name, p in zip(predictor.labels, row, strict=True)}
-                    if as_json:
-                        answers.append({"text": text, "label": label, "probabilities": shares})
-                    else:
-                        click.echo("\t".join((label, f"{shares[label]:.4f}", text)))
-        except OnDeviceError as error:
-            raise BundleError(str(error)) from None
+        lines = iter(texts) if texts else _lines(file)
+        while block := list(islice(lines, batch)):
+            for text, row in zip(block, predictor.probabilities(block), strict=True):
+                label = predictor.labels[int(row.argmax())]
+                shares = {name: round(float(p), 6) for name, p in zip(predictor.labels, row, strict=True)}
+                if as_json:
+                    answers.append({"text": text, "label": label, "probabilities": shares})
+                else:
+                    click.echo("\t".join((label, f"{shares[label]:.4f}", text)))
+    except OnDeviceError as error:
+        raise BundleError(str(error)) from None
     if as_json:
         print_json({"bundle": opened.digest, "truncated": predictor.truncated, "answers": answers})
     elif predictor.truncated:

@@ -51,6 +51,9 @@ def parse_manifest(content: bytes, name: str) -> Manifest:
     for key, kind in NEEDED.items():
         if not isinstance(manifest.get(key), kind):
             raise OnDeviceError(f"{name}: key '{key}': found {manifest.get(key)!r}, expected a {kind.__name__}")
+    for path, facts in manifest["files"].items():
+        if not isinstance(facts, dict) or not isinstance(facts.get("size"), int) or "sha256" not in facts:
+            raise OnDeviceError(f"{name}: file {path!r}: found {facts!r}, expected size and sha256")
     for path in (manifest["model"], manifest["tokenizer"], *manifest["files"]):
         if not is_inside(path):
             raise OnDeviceError(f"{name}: path {path!r} leads out of the bundle")

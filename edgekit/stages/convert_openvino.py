@@ -70,8 +70,9 @@ def convert(model: Any) -> Any:
     example = torch.ones(2, 16, dtype=torch.int32)
     names = ("input_ids", "attention_mask")
     with warnings.catch_warnings():
-        # Traced are checks of shapes, which become constants; the comparison at another length tells if they matter.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        # Tracing meets checks of shapes, which become constants, and calls what torch and transformers call deprecated.
+        # Whether it matters, the comparison of answers at another length tells.
+        warnings.simplefilter("ignore")
         network = openvino.convert_model(
             model.eval(),
             example_input=dict.fromkeys(names, example),
@@ -85,12 +86,13 @@ def convert(model: Any) -> Any:
 def save_ir(network: Any, folder: Path) -> None:
     """Write model.xml and model.bin. Their bytes follow from the model alone.
 
-    OpenVINO numbers the names of operations through the life of a process; here they are numbered within the model.
+    OpenVINO numbers models and operations through the life of a process; here each model counts its own.
     """
     openvino = runtime.import_openvino()
+    network.set_friendly_name("model")
     for number, operation in enumerate(network.get_ordered_ops()):
         kind = operation.get_type_name()
-        if kind not in ("Parameter", "Result"):
+        if kind != "Parameter":
             operation.set_friendly_name(f"{kind}_{number}")
     openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
 

@@ -29,17 +29,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     Raises ConfigError for layers that the teacher does not have, and for a student folder that cannot be used.
     """
     from .encoder import load_encoder, save_encoder
+    from .hf_model import write_tokenizer
     from .shrink import keep_layers, keep_positions
-    from .teacher_hf import write_tokenizer
     from .token_splits import read_split
     from .trained import trained_metrics
     from .training import train
 
     folder = job.inputs.get("student")
-    path = job.work / "tokenizer.json"
-    write_tokenizer(folder or source.path, path)
-    tokenizer = load_tokenizer(path, options.max_tokens)
-    training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
     if folder:
         student = load_encoder(folder, job.seed, label_names(read_config(source.path)))
         notes: tuple[str, ...] = ()
@@ -48,8 +44,16 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         layers = chosen_layers(len(teacher.shape.layers), options.layers)
         student = keep_layers(teacher, layers)
         notes = (f"the student starts from the teacher's layers {', '.join(map(str, layers))}",)
-    check_tokenizer(path, tokenizer, student.shape.vocabulary, student.shape.positions)
-    student = keep_positions(student, options.max_tokens)
+    origin, path = (folder or source.path) / "tokenizer.json", job.work / "tokenizer.json"
+    write_tokenizer(origin.parent, path)
+    tokenizer = load_tokenizer(path, options.max_tokens)
+    check_tokenizer(origin, tokenizer, student.shape.vocabulary, student.shape.positions)
+    if student.shape.positions > options.max_tokens:
+        notes += (
+            f"of {student.shape.positions} position vectors {options.max_tokens} stay: texts have no more tokens",
+        )
+        student = keep_positions(student, options.max_tokens)
+    training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
     result = train(student, training, validation, options, job, student.shape.pad_id)
     save_encoder(student, job.work, path)
     return Outcome(trained_metrics(source, student, validation, result, job.work), notes)

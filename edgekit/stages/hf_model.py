@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,8 +71,14 @@ def save_hf_classifier(classifier: HfClassifier, folder: Path) -> None:
     classifier.model.save_pretrained(folder, max_shard_size="1TB")
 
 
-def convert_tokenizer(folder: Path, path: Path) -> None:
-    """Write the tokenizer.json of a folder that has an older form of it. Raises ConfigError naming the folder."""
+def write_tokenizer(folder: Path, path: Path) -> None:
+    """Write a folder's tokenizer.json as `path`; transformers makes it from an older form, such as vocab.txt.
+
+    Raises ConfigError naming the folder where that fails.
+    """
+    if (folder / "tokenizer.json").exists():
+        shutil.copyfile(folder / "tokenizer.json", path)
+        return
     from transformers import AutoTokenizer
 
     try:

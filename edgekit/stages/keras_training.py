@@ -124,7 +124,8 @@ class Trainer:
                 break
             loss = self._step(at.step, rows)
             at.step += 1
-            self.job.progress(at.step, self.total, "steps", f"loss {loss:.3f}, accuracy {at.best_accuracy:.4f}")
+            accuracy = f", accuracy {at.best_accuracy:.4f}" if at.best_step >= 0 else ""
+            self.job.progress(at.step, self.total, "steps", f"loss {loss:.3f}{accuracy}")
             evaluated = at.step % self.between == 0 or at.step == self.total
             if evaluated:
                 self._evaluate(at)

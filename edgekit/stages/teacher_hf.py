@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ SAMPLE_LAYERS = (LayerShape(heads=4, head_dim=32, ffn=512),) * 6
 SAMPLE_WIDTH = 128
 SAMPLE_VOCABULARY = 4000
 SAMPLE_TRAINING = {
-    "epochs": 12.0, "batch_size": 32, "learning_rate": 1e-3, "warmup": 0.1, "evaluations": 1, "patience": 5,
+    "epochs": 8.0, "batch_size": 32, "learning_rate": 1e-3, "warmup": 0.1, "evaluations": 1, "patience": 5,
     "train_embeddings": True,
 }  # fmt: skip
 
@@ -78,6 +77,8 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
         model = _new_model(tokenizer.get_vocab_size(), options.max_tokens, validation.label_names, job.seed)
         options, tune = options.model_copy(update=SAMPLE_TRAINING), True
     else:
+        from .hf_model import write_tokenizer
+
         tune = _must_tune(folder, options)
         write_tokenizer(folder, path)
         tokenizer = load_tokenizer(path, options.max_tokens)
@@ -95,6 +96,7 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
         "validation_macro_f1": scores["macro_f1"],
         "parameters": model.parameters,
         "macs_per_token": model.macs_per_token,
+        "vocabulary": model.vocabulary,
         "bytes": (job.work / "model.safetensors").stat().st_size,
         "truncated_texts": truncated,
         "licence": read_licence(folder / "README.md") if folder else None,
@@ -105,16 +107,6 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     return Outcome(metrics, (note,) if truncated else ())
 
 
-def write_tokenizer(folder: Path, path: Path) -> None:
-    """A model folder's tokenizer.json as `path`, made from its vocab.txt where there is none."""
-    if (folder / "tokenizer.json").exists():
-        shutil.copyfile(folder / "tokenizer.json", path)
-        return
-    from .hf_model import convert_tokenizer
-
-    convert_tokenizer(folder, path)
-
-
 def read_licence(card: Path) -> str | None:
     """The licence that a model card's front matter states; None where there is no card or it does not say."""
     try:
@@ -122,18 +114,14 @@ def read_licence(card: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     matter = re.match(r"\ufeff?---\s*\n(.*?)\n---", text, flags=re.DOTALL)
-    stated = (
-        re.search(r"^license:[ \t]*(?:\n\s*-)?[ \t]*(\S.*?)\s*$", matter[1], flags=re.MULTILINE) if matter else None
-    )
-    return stated[1].strip("'\"[]") if stated else None
+    stated = re.search(r"^license:\s*(?:-\s*)?(\S+)", matter[1], flags=re.MULTILINE) if matter else None
+    return stated[1].strip("'\"[],") if stated else None
 
 
 def _must_tune(folder: Path, options: Options) -> bool:
     tuned = is_classifier(read_config(folder))
     if options.fine_tune == "never" and not tuned:
-        raise ConfigError(
-            f"{folder}: a base checkpoint without classifier; teacher.fine_tune = 'never'; possible: 'auto'"
-        )
+        raise ConfigError(f"{folder}: has no classifier yet, and teacher.fine_tune is 'never'; possible: 'auto'")
     return options.fine_tune == "always" or not tuned
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -50,7 +50,9 @@ def convert(model: Any, buckets: Sequence[int], int8: bool, scratch: Path, per_c
     longest = model.get_layer("position").input_dim
     if max(buckets) > longest:
         raise StageError(f"buckets: {max(buckets)} tokens, but the model was made for texts of at most {longest}")
-    module, answer = _first_gather_then_float(model) if int8 else _as_it_is(model)
+    answer, variables = _gathering_int8(model) if int8 else _as_it_is(model)
+    module = tf.Module()
+    module.all_variables = variables  # of the model itself, Keras would save much more than the signatures
     signatures = {f"tokens_{tokens}": _signature(answer, tokens) for tokens in buckets}
     with TemporaryDirectory(dir=scratch) as saved:
         tf.saved_model.save(module, saved, signatures=signatures)
@@ -60,27 +62,26 @@ def convert(model: Any, buckets: Sequence[int], int8: bool, scratch: Path, per_c
         return bytes(converter.convert())
 
 
-def _as_it_is(model: Any) -> tuple[Any, Any]:
-    return model, lambda ids, mask: model([ids, mask], training=False)
+def _as_it_is(model: Any) -> tuple[Callable[[Any, Any], Any], list[Any]]:
+    """The twin as a function of ids and mask, and its variables."""
+    return lambda ids, mask: model([ids, mask], training=False), model.variables
 
 
-def _first_gather_then_float(model: Any) -> tuple[Any, Any]:
-    """The twin with INT8 token vectors, of which only the read ones become float, each dimension by its own scale.
+def _gathering_int8(model: Any) -> tuple[Callable[[Any, Any], Any], list[Any]]:
+    """The same with INT8 token vectors, of which only the read ones become float, each dimension by its own scale.
 
     The converter's own way is one scale for the whole table, which a few large dimensions spoil for the others.
     """
     tf, keras = import_keras()
     word = model.get_layer("word")
-    table, scale = round_to_int8(word.get_weights()[0])
-    module = tf.Module()
-    module.table = tf.Variable(table, trainable=False)
-    module.encoder = keras.Model([*model.inputs, word.output], model.output, name="encoder")
+    values, scale = round_to_int8(word.get_weights()[0])
+    table = tf.Variable(values, trainable=False)
+    encoder = keras.Model([*model.inputs, word.output], model.output, name="encoder")
 
     def answer(ids: Any, mask: Any) -> Any:
-        vectors = tf.cast(tf.gather(module.table, ids), tf.float32) * scale
-        return module.encoder([ids, mask, vectors], training=False)
+        return encoder([ids, mask, tf.cast(tf.gather(table, ids), tf.float32) * scale], training=False)
 
-    return module, answer
+    return answer, [table, *encoder.variables]
 
 
 def on_grid(matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

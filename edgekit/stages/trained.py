@@ -27,7 +27,6 @@ def trained_metrics(
         "parameters": model.shape.parameters,
         "macs_per_token": model.shape.macs_per_token,
         "bytes": (folder / "model.safetensors").stat().st_size,
-        "positions": model.shape.positions,
         "vocabulary": model.shape.vocabulary,
     }
     before = {f"{name}_before": source.metrics.get(name) for name in now}

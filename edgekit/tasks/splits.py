@@ -101,12 +101,15 @@ def _same_columns(table: Table, base: Table, text: str, label: str) -> tuple[str
     """
     if text in table.columns and label in table.columns:
         return text, label
-    names, base_names = list(table.columns), list(base.columns)
-    if len(names) == len(base_names) and not (table.has_header and base.has_header):
-        return names[base_names.index(text)], names[base_names.index(label)]
     own_label = _by_name(table, LABEL_NAMES, without=text)
     own_text = text if text in table.columns else _by_name(table, TEXT_NAMES, without=own_label)
-    return (own_text, own_label) if own_text and own_label else None
+    if own_text and own_label:
+        return own_text, own_label
+    names, base_names = list(table.columns), list(base.columns)
+    one_has_none = not (table.has_header and base.has_header)
+    if one_has_none and not own_text and len(names) == len(base_names):
+        return names[base_names.index(text)], names[base_names.index(label)]
+    return None
 
 
 def _is_unlabelled(split: str, labels: Sequence[str], known: Sequence[str]) -> bool:

@@ -158,6 +158,13 @@ def test_a_test_file_without_a_label_column_is_left_out(data: Path, work: Path) 
     assert "test.tsv: has no labels, so the test split is left out" in run(data, work).notes
 
 
+def test_a_header_in_the_test_file_alone_is_heeded(data: Path, work: Path) -> None:
+    tsv(data / "train.tsv", many(40), header="")
+    tsv(data / "test.tsv", [("a", "first"), ("b", "second")], header="label\ttext\n")
+    run(data, work)
+    assert sorted(pairs(load(work, "test"))) == [("first", "a"), ("second", "b")]
+
+
 def test_minus_one_is_a_class_where_the_training_rows_have_it(data: Path, work: Path) -> None:
     rows = [(f"text {n}", n % 3 - 1) for n in range(30)]
     tsv(data / "train.tsv", rows)

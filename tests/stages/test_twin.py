@@ -62,7 +62,7 @@ def test_no_token_but_the_first_asks_in_the_last_layer() -> None:
 def test_what_a_twin_cannot_be_is_refused() -> None:
     from edgekit.stages import twin
 
-    with pytest.raises(ConfigError, match="activation 'gelo' .* did you mean 'gelu'"):
+    with pytest.raises(ConfigError, match=r"activation 'gelo' .* did you mean 'gelu'"):
         twin.build_twin(replace(SHAPE, activation="gelo"), 16)
     with pytest.raises(ConfigError, match="41 tokens, but the model has positions for 40"):
         twin.build_twin(SHAPE, 41)

@@ -87,9 +87,7 @@ def write_twin(folder: Path, model: Any, tokenizer: Path, max_tokens: int = 16) 
     return artifact(folder, "keras")
 
 
-def make_job(
-    work: Path, earlier: dict[str, Artifact], told: Callable[[int, int, str, str], None] | None = None
-) -> Job:
+def make_job(work: Path, earlier: dict[str, Artifact], told: Callable[[int, int, str, str], None] | None = None) -> Job:
     """A job with its folders `work` and, beside it, `<work>.checkpoints`."""
     checkpoints = work.with_suffix(".checkpoints")
     work.mkdir(parents=True)

@@ -15,6 +15,10 @@ WORDS = {"bad": ("awful", "boring", "poor", "dull"), "good": ("great", "lovely",
 FILLERS = ("a", "film", "the", "plot", "was", "very", "with", "actors", "and", "story")
 
 
+#: A training after which the models of `write_hf` have learnt the task.
+ENOUGH = {"epochs": 6.0, "batch_size": 8, "learning_rate": 3e-3, "patience": 50, "precision": "float32"}
+
+
 def tiny_texts(count: int, seed: int) -> list[tuple[str, int]]:
     """Texts of 3 to 9 words, of which one decides the label."""
     random = Random(seed)
@@ -55,23 +59,25 @@ def write_hf(folder: Path, family: str = "bert", labels: int = 2, seed: int = 0,
     folder.mkdir()
     vocabulary = write_tokenizer(folder / "tokenizer.json")
     torch.manual_seed(seed)
-    names = {"id2label": dict(enumerate(LABELS)), "label2id": {n: i for i, n in enumerate(LABELS)}} if labels == 2 else {}
+    names = (
+        {"id2label": dict(enumerate(LABELS)), "label2id": {n: i for i, n in enumerate(LABELS)}} if labels == 2 else {}
+    )
     if family == "distilbert":
         config = hf.DistilBertConfig(
             vocab_size=vocabulary, dim=32, n_layers=4, n_heads=4, hidden_dim=64, max_position_embeddings=32,
-            num_labels=labels, initializer_range=0.3, pad_token_id=0, **names,
+            num_labels=labels, initializer_range=0.1, pad_token_id=0, **names,
         )  # fmt: skip
         model = hf.DistilBertModel(config) if base else hf.DistilBertForSequenceClassification(config)
     elif family == "roberta":
         config = hf.RobertaConfig(
             vocab_size=vocabulary, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-            max_position_embeddings=34, num_labels=labels, initializer_range=0.3, pad_token_id=0, **names,
+            max_position_embeddings=34, num_labels=labels, initializer_range=0.1, pad_token_id=0, **names,
         )  # fmt: skip
         model = hf.RobertaForSequenceClassification(config)
     else:
         config = hf.BertConfig(
             vocab_size=vocabulary, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64,
-            max_position_embeddings=32, num_labels=labels, initializer_range=0.3, **names,
+            max_position_embeddings=32, num_labels=labels, initializer_range=0.1, **names,
         )  # fmt: skip
         model = hf.BertModel(config, add_pooling_layer=False) if base else hf.BertForSequenceClassification(config)
     model.save_pretrained(folder)

@@ -1,0 +1,275 @@
+"""The folder that travels to the device: packed whole or not at all, and the same bytes from the same inputs.
+
+manifest.json      what it is; every other file's size and sha256. The bundle's digest is this file's sha256
+model/             the artifact
+tokenizer.json     golden.json     ondevice/     requirements.txt     README.md     LICENSE
+build.json         when, where and how long: not part of the digest, nor of the archive
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from . import __version__
+from .artifact import MODEL_FILES, Artifact
+from .atomic import publish_folder, write_bytes
+from .card import licence_note, model_card
+from .errors import BundleError, MissingExtra
+from .ondevice import manifest as manifests
+from .ondevice.errors import OnDeviceError
+from .ondevice.runtimes import RUNTIMES, load_runtime
+
+ARCHIVE_SUFFIX = ".tar.zst"
+#: INT8 weights hardly compress, sparse ones do; beyond this level they do not do so any better.
+COMPRESSION_LEVEL = 10
+MAX_MANIFEST_BYTES = 16 << 20
+
+#: numpy's arrays can be subscripted as types from 1.22 on.
+NUMPY = "numpy>=1.22"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files are what its manifest says: a folder, or an archive of one."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    digest: str  # sha256 of manifest.json, hex
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes on disk."""
+        if self.path.is_file():
+            return self.path.stat().st_size
+        return sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file())
+
+
+def pack(
+    out: Path,
+    *,
+    name: str,
+    recipe: Mapping[str, Any],
+    target: Mapping[str, Any],
+    steps: Sequence[tuple[Artifact, str, Mapping[str, Any]]],
+    teacher: Mapping[str, Any],
+    sample_task: bool,
+) -> Bundle:
+    """Write the bundle's folder `out`; an older bundle there is replaced.
+
+    `steps` are (artifact, step, options) in order: the last one is validation's, the one before it holds the model.
+    `teacher` says `name` and `licence`. Raises BundleError where `out` is something else than a bundle.
+    """
+    if out.exists() and not (out / manifests.NAME).is_file():
+        raise BundleError(f"{out}: exists and is not a bundle; move it away or choose another folder")
+    model, report = steps[-2][0], steps[-1][0]
+    manifest = _describe(name, recipe, target, steps, teacher, sample_task)
+    work = out.with_name(f".{out.name}.{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        (work / "model").mkdir(parents=True)
+        for file in MODEL_FILES:
+            if (model.path / file).exists():
+                shutil.copyfile(model.path / file, work / "model" / file)
+        shutil.copyfile(model.path / "tokenizer.json", work / "tokenizer.json")
+        shutil.copyfile(report.path / "golden.json", work / "golden.json")
+        _copy_ondevice(work / "ondevice", model.format)
+        _write(work / "requirements.txt", _requirements(manifest["runtime"], report.versions))
+        _write(work / "README.md", model_card(manifest))
+        _write(work / "LICENSE", licence_note(manifest))
+        manifest["files"] = manifests.list_files(work)
+        _write(work / manifests.NAME, _json(manifest))
+        _write(work / "build.json", _json(_build_record(steps)))
+        publish_folder(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Bundle(out, manifests.read_manifest(out), manifests.file_digest(out / manifests.NAME))
+
+
+def _describe(
+    name: str, recipe: Mapping[str, Any], target: Mapping[str, Any],
+    steps: Sequence[tuple[Artifact, str, Mapping[str, Any]]], teacher: Mapping[str, Any], sample_task: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """The manifest without its files. No times and no paths: the same inputs give the same digest."""
+    model, (report, _, options) = steps[-2][0], steps[-1]
+    runtime = load_runtime(options["runtime"])
+    return {
+        "schema": manifests.SCHEMA,
+        "edgekit": __version__,
+        "name": name,
+        "task": "text_classification",
+        "sample_task": sample_task,
+        "labels": report.metrics["labels"],
+        "format": model.format,
+        "model": f"model/{'model.xml' if model.format == 'ir' else 'model.tflite'}",
+        "tokenizer": "tokenizer.json",
+        "buckets": list(options["buckets"]),
+        "runtime": {
+            "name": options["runtime"],
+            "package": runtime.PACKAGE,
+            "version": options["runtime_version"],
+            "device": options["device"],
+            "threads": options["threads"],
+        },
+        "tolerance": report.metrics["tolerance"],
+        "metrics": dict(report.metrics),
+        "teacher": dict(teacher),
+        "recipe": dict(recipe),
+        "target": dict(target),
+        "lineage": [
+            {
+                "step": step, "stage": a.stage, "key": a.key, "options": dict(chosen), "metrics": dict(a.metrics),
+                "notes": list(a.notes), "versions": dict(a.versions),
+            }
+            for a, step, chosen in steps
+        ],
+    }  # fmt: skip
+
+
+def _copy_ondevice(folder: Path, form: str) -> None:
+    """The sources of the on-device package, with the runtimes that load this format."""
+    source = Path(manifests.__file__).parent
+    foreign = {name for name in RUNTIMES if form != load_runtime(name).FORMAT}
+    for path in sorted(source.rglob("*.py")):
+        if path.parent.name == "runtimes" and path.stem in foreign:
+            continue
+        copy = folder / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
+def _requirements(runtime: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What the device installs: `pip install -r requirements.txt`."""
+    numpy = f"{NUMPY},<2" if runtime["name"] == "tflite" else NUMPY  # tflite-runtime was built for numpy 1
+    return f"{runtime['package']}=={runtime['version']}\n{numpy}\ntokenizers=={versions['tokenizers']}\n"
+
+
+def _build_record(steps: Sequence[tuple[Artifact, str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """When and where the bundle and its steps were made."""
+    machine = platform.uname()
+    return {
+        "schema": 1,
+        "packed": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"system": machine.system, "release": machine.release, "arch": machine.machine,
+                    "cores": os.cpu_count(), "python": platform.python_version()},
+        "steps": [{"stage": a.stage, "finished": a.finished, "seconds": a.seconds} for a, _, _ in steps],
+    }  # fmt: skip
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write(path: Path, content: str) -> None:
+    path.write_text(content, encoding="utf-8", newline="\n")
+
+
+def open_bundle(path: Path) -> Bundle:
+    """A bundle's folder or archive, every file of it compared with its digest.
+
+    Raises BundleError, naming the file, for one that is incomplete, was changed, or has a schema unknown here.
+    """
+    try:
+        if path.is_dir():
+            manifest = manifests.read_manifest(path)
+            manifests.verify_files(path, manifest)
+            return Bundle(path, manifest, manifests.file_digest(path / manifests.NAME))
+        if not path.is_file():
+            raise BundleError(f"{path}: no such bundle; `edgekit build` makes one")
+        content, found = _read_archive(path)
+        manifest = manifests.parse_manifest(content, f"{path}: {manifests.NAME}")
+    except OnDeviceError as error:
+        raise BundleError(str(error)) from None
+    _compare(path, manifest["files"], found)
+    return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
+
+
+def archive(bundle: Bundle) -> Path:
+    """Write a bundle's folder as one .tar.zst beside it: the same bundle gives the same bytes.
+
+    It holds what the manifest lists and the manifest, in one folder with the bundle's name. Raises MissingExtra.
+    """
+    zstandard = _import_zstandard()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in sorted([*bundle.manifest["files"], manifests.NAME]):
+            content = (bundle.path / name).read_bytes()
+            entry = tarfile.TarInfo(f"{bundle.manifest['name']}/{name}")  # time, owner and group are 0
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    path = bundle.path.with_name(bundle.path.name + ARCHIVE_SUFFIX)
+    write_bytes(path, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(packed.getvalue()))
+    return path
+
+
+def _import_zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingExtra("archive", "zstandard", "archive") from None
+    return zstandard
+
+
+@contextmanager
+def _entries(path: Path) -> Iterator[tarfile.TarFile]:
+    """An archive as a stream. What is wrong with it is a BundleError."""
+    zstandard = _import_zstandard()
+    try:
+        with (
+            path.open("rb") as file,
+            zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as tar,
+        ):
+            yield tar
+    except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
+        raise BundleError(f"{path}: not a whole {ARCHIVE_SUFFIX} archive: {error}") from None
+
+
+def _read_archive(path: Path) -> tuple[bytes, dict[str, dict[str, Any]]]:
+    """An archive's manifest.json, and size and sha256 of its other files; nothing is written anywhere."""
+    found: dict[str, dict[str, Any]] = {}
+    content: bytes | None = None
+    with _entries(path) as tar:
+        top = None
+        for entry in tar:
+            first, *rest = PurePosixPath(entry.name).parts or ("",)
+            name = "/".join(rest)
+            top = top or first
+            if not entry.isreg() or not manifests.is_inside(entry.name) or not rest or first != top or name in found:
+                raise BundleError(f"{path}: entry {entry.name!r} does not belong into a bundle")
+            stream = tar.extractfile(entry)
+            assert stream is not None
+            if name == manifests.NAME:
+                content = stream.read(MAX_MANIFEST_BYTES)
+            else:
+                found[name] = _measure(stream)
+    if content is None:
+        raise BundleError(f"{path}: no {manifests.NAME} in it")
+    return content, found
+
+
+def _measure(stream: IO[bytes]) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
+        size += len(block)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def _compare(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Refuse an archive whose files are not exactly those of its manifest."""
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            state = "missing" if name not in found else "not in the manifest" if name not in expected else "changed"
+            raise BundleError(f"{path}: {name}: {state}; copy or build the bundle again")

@@ -1,0 +1,69 @@
+"""`edgekit inspect`: what is in a bundle, where it came from, and every metric."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import json_option, open_console, print_json, print_table, size
+
+
+@click.command("inspect", epilog="Example: edgekit inspect dist/distilbert-int8-raspberrypi")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@json_option
+def command(bundle: Path, as_json: bool) -> None:
+    """Check every file of a bundle (folder or .tar.zst) and show what it is."""
+    from ..bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    if as_json:
+        print_json({"digest": opened.digest, "manifest": manifest})
+        return
+    console = open_console()
+    if manifest["sample_task"]:
+        console.print("Sample task: synthetic texts and a teacher trained on the spot.", markup=False)
+    runtime, teacher = manifest["runtime"], manifest["teacher"]
+    for name, value in {
+        "bundle": manifest["name"],
+        "digest": f"sha256 {opened.digest}",
+        "size": f"{size(opened.size_bytes)}, {len(manifest['files'])} files, all as the manifest says",
+        "runs on": f"{runtime['package']} {runtime['version']}, {runtime['device']}, {runtime['threads']} threads",
+        "labels": ", ".join(manifest["labels"]),
+        "token lengths": ", ".join(map(str, manifest["buckets"])),
+        "teacher": f"{teacher['name']}, licence {teacher['licence'] or 'not stated'}",
+        "data": f"{teacher['data']}, sha256 {teacher['data_digest'][:16]}",
+        "tolerance": f"{manifest['tolerance']:.3g} (logits, golden samples)",
+        "made by": f"edgekit {manifest['edgekit']}",
+    }.items():
+        console.print(f"{name:14}{value}", markup=False)
+    _print_scores(manifest)
+    print_table(
+        ("step", "stage", "key", "metrics"),
+        [(s["step"], s["stage"], s["key"][:16], _metrics(s["metrics"])) for s in manifest["lineage"]],
+    )
+    for entry in manifest["lineage"]:
+        for note in entry["notes"]:
+            console.print(f"{entry['stage']}: {note}", markup=False)
+    print_table(("file", "size", "sha256"), [(n, size(f["size"]), f["sha256"]) for n, f in manifest["files"].items()])
+
+
+def _print_scores(manifest: Any) -> None:
+    """Measured at the build, by the code in the bundle."""
+    columns = ("accuracy", "teacher_accuracy", "retention", "macro_f1", "teacher_macro_f1", "agreement")
+    runtime = manifest["metrics"]["runtime"]
+    print_table(
+        (f"measured with {runtime['package']} {runtime['version']}", "texts", *(c.replace("_", " ") for c in columns)),
+        [
+            (split, str(s["count"]), *("unknown" if s[c] is None else f"{s[c]:.4f}" for c in columns))
+            for split, s in manifest["metrics"]["splits"].items()
+        ],
+    )
+
+
+def _metrics(metrics: Any) -> str:
+    """All plain figures of a step in one cell; the scores have a table of their own."""
+    plain = {k: v for k, v in metrics.items() if isinstance(v, int | float | str) and not isinstance(v, bool)}
+    return ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items())

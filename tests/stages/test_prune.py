@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_text import ENOUGH, make_job, write_dataset, write_hf
+
+from edgekit.artifact import Artifact
+from edgekit.errors import ConfigError
+from edgekit.stages import prune_torch, teacher_hf
+from edgekit.stages.prune_torch import Options, kept_count
+
+
+@pytest.mark.parametrize(
+    ("total", "share", "group", "count"),
+    [(12, 0.67, 1, 8), (12, 0.01, 1, 1), (12, 1.0, 1, 12), (1536, 0.5, 8, 768), (1536, 0.33, 8, 504), (64, 0.01, 8, 8),
+     (50, 0.5, 8, 25)],
+)  # fmt: skip
+def test_kept_count(total: int, share: float, group: int, count: int) -> None:
+    assert kept_count(total, share, group) == count
+
+
+def options(**changes: object) -> Options:
+    return Options.model_validate({"max_tokens": 16, **ENOUGH, "epochs": 2.0, "importance_samples": 64, **changes})
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> dict[str, Artifact]:
+    """The task and a teacher that has learnt it."""
+    place = tmp_path_factory.mktemp("teacher")
+    dataset = write_dataset(place / "dataset", train=192)
+    job = make_job(place, {"dataset": dataset}, {"teacher": write_hf(place / "hf")})
+    options = teacher_hf.Options.model_validate({"max_tokens": 16, "fine_tune": "always", **ENOUGH})
+    outcome = teacher_hf.run(dataset, options, job)
+    return {
+        "dataset": dataset,
+        "teacher": Artifact("teacher_hf", "key", "torch", job.work, outcome.metrics, outcome.notes, {}, 0.0, ""),
+    }
+
+
+def vocabulary_of(folder: Path) -> dict[str, int]:
+    vocabulary: dict[str, int] = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    return vocabulary
+
+
+@pytest.mark.heavy
+def test_every_part_shrinks_and_the_student_recovers(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    from safetensors.numpy import load_file
+
+    teacher = earlier["teacher"]
+    job = make_job(tmp_path, earlier)
+    outcome = prune_torch.run(teacher, options(layers=0.5, heads=0.5, ffn=0.25, vocabulary="corpus"), job)
+    config = json.loads((job.work / "config.json").read_text())
+    assert config["edgekit"]["layers"] == [{"heads": 2, "head_dim": 8, "ffn": 16}] * 2
+    vocabulary = vocabulary_of(job.work)
+    assert config["vocab_size"] == len(vocabulary)
+    assert "superb" in vocabulary
+    assert not {"zebra", "xylophone"} & set(vocabulary)
+    assert {"zebra", "xylophone", "z", "##z"} <= set(vocabulary_of(teacher.path))
+    assert {"z", "##z"} <= set(vocabulary)
+    metrics = outcome.metrics
+    assert metrics["validation_accuracy"] > 0.85
+    assert metrics["vocabulary"] == metrics["vocabulary_before"] - 2 == len(vocabulary)
+    assert metrics["macs_per_token"] == 2 * (4 * 32 * 16 + 2 * 32 * 16)
+    assert metrics["macs_per_token_before"] == 4 * (4 * 32 * 32 + 2 * 32 * 64)
+    tensors = load_file(job.work / "model.safetensors")
+    assert sum(tensor.size for tensor in tensors.values()) == metrics["parameters"]
+    assert tensors["bert.encoder.layer.1.attention.self.key.weight"].shape == (16, 32)
+    assert outcome.notes == ("kept by layer: 2 heads and 16 neurons, 2 heads and 16 neurons",)
+
+
+@pytest.mark.heavy
+def test_a_vocabulary_cut_alone_changes_no_answer(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    """One step at next to no rate, of which the start is kept: what remains is the cut."""
+    from edgekit.stages.encoder import load_encoder, predict
+    from edgekit.stages.tokens import encode, load_tokenizer
+    from edgekit.tasks.text_classification import load
+
+    job = make_job(tmp_path, earlier)
+    prune_torch.run(earlier["teacher"], options(vocabulary="corpus", epochs=0.01, learning_rate=1e-12), job)
+    texts = load(earlier["dataset"].path, "train").texts
+    logits = predict(load_encoder(job.work), encode(load_tokenizer(job.work / "tokenizer.json", 16), texts))
+    expected = np.load(earlier["teacher"].path / "logits_train.npy")
+    assert np.abs(logits - expected).max() < 1e-5
+    assert len(vocabulary_of(job.work)) < len(vocabulary_of(earlier["teacher"].path))
+
+
+@pytest.mark.heavy
+def test_the_least_important_goes(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    from dataclasses import replace
+
+    import torch
+
+    from edgekit.stages.encoder import load_encoder, save_encoder
+
+    teacher, crippled = earlier["teacher"], tmp_path / "crippled"
+    crippled.mkdir()
+    model = load_encoder(teacher.path)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.output.weight[:, :8] = 0.0  # head 0
+            layer.down.weight[:, 40:] = 0.0
+    save_encoder(model, crippled, teacher.path / "tokenizer.json")
+    source = replace(teacher, path=crippled)
+    job = make_job(tmp_path, earlier)
+    prune_torch.run(source, options(heads=0.75, ffn=0.625, epochs=0.01, learning_rate=1e-12), job)
+    pruned = load_encoder(job.work)
+    for old, new in zip(model.layers, pruned.layers, strict=True):
+        assert torch.allclose(new.output.weight, old.output.weight[:, 8:])
+        assert torch.allclose(new.up.weight, old.up.weight[:40])
+
+
+@pytest.mark.heavy
+def test_two_runs_write_the_same_bytes(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    files = []
+    for place in ("a", "b"):
+        job = make_job(tmp_path / place, earlier)
+        chosen: dict[str, Any] = {"ffn": 0.5, "heads": 0.5, "vocabulary": "corpus", "precision": "bfloat16"}
+        prune_torch.run(earlier["teacher"], options(**chosen), job)
+        files.append({f.name: f.read_bytes() for f in job.work.iterdir()})
+    assert set(files[0]) == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert files[0] == files[1]
+
+
+@pytest.mark.heavy
+def test_nothing_to_prune_is_refused(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    with pytest.raises(ConfigError, match="nothing to prune"):
+        prune_torch.run(earlier["teacher"], options(), make_job(tmp_path, earlier))

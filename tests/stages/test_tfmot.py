@@ -1,0 +1,206 @@
+"""Training under TensorFlow's optimisation toolkit: real zeros, INT8's grid, and the same bytes after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import SHAPE, artifact, make_job, random_encoder, write_inputs, write_twin
+
+from edgekit.artifact import Artifact, Job, Outcome
+from edgekit.errors import ConfigError
+from edgekit.stages import quantize_tflite, quantize_tfmot, sparsify_tfmot
+from edgekit.stages.tflite import round_to_int8
+
+pytestmark = [
+    pytest.mark.heavy,
+    # of the toolkit's own import, once in a process
+    pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),
+]
+
+SPARSIFY = {"max_tokens": 12, "epochs": 4.0, "batch_size": 16, "learning_rate": 3e-3, "evaluations": 2}
+QUANTIZE = {"method": "qat", "max_tokens": 12, "epochs": 1.0, "batch_size": 16, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def source(earlier: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The teacher's own twin."""
+    folder = tmp_path_factory.mktemp("source") / "keras"
+    return write_twin(folder, random_encoder(SHAPE), earlier["teacher"].path / "tokenizer.json")
+
+
+def sparsify(source: Artifact, job: Job, **options: Any) -> Outcome:
+    return sparsify_tfmot.run(source, sparsify_tfmot.Options(**{**SPARSIFY, **options}), job)
+
+
+def qat(source: Artifact, job: Job, **options: Any) -> Outcome:
+    return quantize_tfmot.run(source, quantize_tfmot.Options(**{**QUANTIZE, **options}), job)
+
+
+def weights(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    from safetensors.numpy import load_file
+
+    return dict(load_file(folder / "weights.safetensors"))
+
+
+def kernels(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: w for name, w in weights(folder).items() if name.startswith("layers.") and name.endswith(".kernel")}
+
+
+def cut(model: Any, share: float) -> None:
+    """Make the smallest weights of each of the encoder layers' matrices zero, and do nothing about it."""
+    for layer in sparsify_tfmot.sparse_layers(model):
+        kernel = layer.kernel.numpy()
+        layer.kernel.assign(np.where(np.abs(kernel) > np.quantile(np.abs(kernel), share), kernel, 0))
+
+
+@pytest.fixture(scope="module")
+def sparse(
+    source: Artifact, earlier: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Outcome]:
+    job = make_job(tmp_path_factory.mktemp("sparse") / "work", earlier)
+    return job.work, sparsify(source, job, sparsity=0.6)
+
+
+def test_the_loss_is_the_one_of_the_torch_stages() -> None:
+    import torch
+
+    from edgekit.stages import keras_training, training
+
+    random = np.random.default_rng(0)
+    student, teacher = random.normal(size=(2, 5, 3)).astype(np.float32)
+    labels = np.array([0, 2, 1, 1, 0])
+    ours = keras_training.distillation_loss(student, teacher, labels, 2.5, 0.7)
+    theirs = training.distillation_loss(*map(torch.from_numpy, (student, teacher, labels)), 2.5, 0.7)
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_sparsity_is_reached_in_the_encoder_layers_only(source: Artifact, sparse: tuple[Path, Outcome]) -> None:
+    folder, outcome = sparse
+    for name, kernel in kernels(folder).items():
+        assert (kernel == 0).mean() == pytest.approx(0.6, abs=0.005), name
+    assert outcome.metrics["sparsity"] == pytest.approx(0.6, abs=0.005)
+    untouched = weights(source.path)["word.embeddings"]
+    np.testing.assert_array_equal(weights(folder)["word.embeddings"], untouched)
+    assert (weights(folder)["head.kernel"] == 0).mean() == 0
+    assert outcome.metrics["int8_deflated_bytes"] < 0.85 * outcome.metrics["int8_deflated_bytes_before"]
+
+
+def test_training_recovers_what_the_zeros_cost(
+    source: Artifact, sparse: tuple[Path, Outcome], earlier: dict[str, Artifact]
+) -> None:
+    from edgekit.stages import twin
+    from edgekit.stages.token_splits import read_split
+    from edgekit.stages.tokens import load_tokenizer
+
+    model, shape = twin.load_twin(source.path)
+    job = Job(Path(), Path(), {}, earlier, lambda done, total, unit, note: None)
+    split = read_split(job, load_tokenizer(source.path / "tokenizer.json", 12), "validation")
+
+    def accuracy(model: Any) -> float:
+        logits = twin.predict(twin.compiled(model), split.token_ids, shape.pad_id)
+        return float((logits.argmax(axis=1) == split.labels).mean())
+
+    metrics = sparse[1].metrics
+    assert metrics["validation_accuracy_before"] == accuracy(model) == 1.0
+    assert metrics["validation_accuracy"] == accuracy(twin.load_twin(sparse[0])[0])
+    assert metrics["best_step"] >= 12, "an evaluation before the final sparsity was kept"
+    cut(model, 0.6)
+    assert metrics["validation_accuracy"] > accuracy(model)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "block"])
+def test_patterns(pattern: str, source: Artifact, earlier: dict[str, Artifact], tmp_path: Path) -> None:
+    job = make_job(tmp_path / "work", earlier)
+    outcome = sparsify(source, job, pattern=pattern, epochs=0.5)
+    assert outcome.metrics["steps"] == 4, "a schedule needs some steps, however little data there is"
+    for name, kernel in kernels(job.work).items():
+        if pattern == "2:4":
+            groups = kernel.T.reshape(-1, 4)  # four consecutive inputs of one output
+            assert ((groups == 0).sum(axis=1) == 2).all(), name
+        else:
+            blocks = kernel.reshape(len(kernel), -1, 4) == 0
+            assert set(blocks.sum(axis=2).ravel().tolist()) == {0, 4}, name
+            assert blocks.mean() == pytest.approx(0.5, abs=0.005), name
+
+
+def test_two_of_four_is_half(source: Artifact, earlier: dict[str, Artifact], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pattern '2:4' is a sparsity of 0\.5; found 0\.7"):
+        sparsify(source, make_job(tmp_path / "work", earlier), pattern="2:4", sparsity=0.7)
+
+
+class KilledError(Exception):
+    """Stands for a kill between two steps."""
+
+
+@pytest.mark.parametrize("stage", [sparsify, qat])
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    stage: Callable[..., Outcome], source: Artifact, earlier: dict[str, Artifact], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from edgekit.stages import keras_training
+
+    monkeypatch.setattr(keras_training, "CHECKPOINT_SECONDS", 0.0)
+    whole = make_job(tmp_path / "whole", earlier)
+    outcome = stage(source, whole)
+    seen: list[int] = []
+
+    def kill_at_eight(done: int, total: int, unit: str, note: str) -> None:
+        seen.append(done)
+        if done == 8 - 4 * (total < 8):
+            raise KilledError
+
+    cut = make_job(tmp_path / "cut", earlier, kill_at_eight)
+    with pytest.raises(KilledError):
+        stage(source, cut)
+    cut.work.rmdir()
+    resumed: list[int] = []
+    again = make_job(tmp_path / "cut", earlier, lambda done, total, unit, note: resumed.append(done))
+    assert stage(source, again).metrics == outcome.metrics
+    assert resumed[0] == seen[-1], "it started from the beginning"
+    assert (again.work / "weights.safetensors").read_bytes() == (whole.work / "weights.safetensors").read_bytes()
+
+
+def test_qat_ends_on_the_grid_that_the_converter_rounds_to(
+    source: Artifact, earlier: dict[str, Artifact], tmp_path: Path
+) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from edgekit.stages import twin
+
+    model, shape = twin.load_twin(source.path)
+    cut(model, 0.6)
+    (tmp_path / "cut").mkdir()
+    twin.save_twin(model, shape, tmp_path / "cut", source.path / "tokenizer.json")
+    job = make_job(tmp_path / "work", earlier)
+    outcome = qat(artifact(tmp_path / "cut", "keras"), job, epochs=2.0)
+    assert outcome.metrics["validation_accuracy"] > outcome.metrics["validation_accuracy_before"]
+    before, after = weights(tmp_path / "cut"), weights(job.work)
+    wanted = {}
+    for name, matrix in after.items():
+        if matrix.size < 1024 or name == "position.embeddings":
+            continue
+        wanted[name], scale = round_to_int8(matrix)
+        np.testing.assert_allclose(wanted[name] * scale, matrix, rtol=1e-6, err_msg=name)
+        if name != "word.embeddings":
+            assert not np.array_equal(matrix, before[name])
+            assert ((matrix == 0) >= (before[name] == 0)).all(), f"{name}: zeros were lost"
+    made = make_job(tmp_path / "int8", {})
+    quantize_tflite.run(artifact(job.work, "keras"), quantize_tflite.Options(buckets=(8,)), made)
+    interpreter = Interpreter(str(made.work / "model.tflite"))
+    found = [
+        interpreter.get_tensor(d["index"]) for d in interpreter.get_tensor_details()
+        if d["dtype"] == np.int8 and len(d["shape"]) == 2
+    ]  # fmt: skip
+    assert len(found) == len(wanted) == 14
+    for name, values in wanted.items():
+        shipped = values if name == "word.embeddings" else values.T
+        assert any(np.array_equal(shipped, f) for f in found), name
