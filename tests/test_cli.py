@@ -30,7 +30,9 @@ def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tup
 
 
 @pytest.mark.parametrize(("path", "command"), commands(cli), ids=lambda v: " ".join(v) if isinstance(v, tuple) else "")
-def test_every_help_text_ends_in_an_example_that_calls_the_command(path: tuple[str, ...], command: click.Command) -> None:
+def test_every_help_text_ends_in_an_example_that_calls_the_command(
+    path: tuple[str, ...], command: click.Command
+) -> None:
     assert command.help
     example = command.epilog or ""
     assert example.startswith("Example: ")

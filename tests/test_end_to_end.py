@@ -122,7 +122,9 @@ def test_the_bundle_runs_on_its_own(headline: dict[str, Any], tmp_path: Path) ->
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
-    done = subprocess.run([sys.executable, "-m", "ondevice", "verify"], cwd=bundle, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ondevice", "verify"], cwd=bundle, env=environment, capture_output=True, text=True
+    )
     assert done.returncode != 0
     assert "model.tflite" in done.stderr
     assert "Traceback" not in done.stderr
@@ -139,7 +141,9 @@ def test_a_killed_build_resumes_and_ends_with_the_same_digest(tmp_path: Path) ->
              "--out", tmp_path / "cut" / "dist", "--quiet"]  # fmt: skip
     running = tmp_path / "cut" / "store" / "running"
     for stage, signal_number in (("teacher_hf", signal.SIGKILL), ("distill_torch", signal.SIGINT)):
-        process = subprocess.Popen([sys.executable, "-m", "edgekit", *map(str, words)], stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgekit", *map(str, words)], stderr=subprocess.PIPE, text=True
+        )
         deadline = time.monotonic() + 120
         while not list(running.glob(f"{stage}-*/checkpoints/*")):
             assert time.monotonic() < deadline and process.poll() is None, f"{stage} wrote no checkpoint"
@@ -158,14 +162,30 @@ def test_a_killed_build_resumes_and_ends_with_the_same_digest(tmp_path: Path) ->
 def test_two_builds_at_once_share_the_store(tmp_path: Path) -> None:
     recipe = tmp_path / "quick.toml"
     recipe.write_text(QUICK)
-    words = [sys.executable, "-m", "edgekit", "build", "--recipe", recipe, "--target", "intel-cpu", "--store", tmp_path / "s"]
+    words = [
+        sys.executable,
+        "-m",
+        "edgekit",
+        "build",
+        "--recipe",
+        recipe,
+        "--target",
+        "intel-cpu",
+        "--store",
+        tmp_path / "s",
+    ]
     both = [
         subprocess.Popen([*words, "--out", tmp_path / name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for name in ("one", "two")
     ]
     said = [p.communicate(timeout=300) for p in both]
     assert [p.returncode for p in both] == [0, 0], said
-    made = [line.split()[1] for out, _ in said for line in out.splitlines() if line.startswith("[") and " cached " not in line and "…" not in line]
+    made = [
+        line.split()[1]
+        for out, _ in said
+        for line in out.splitlines()
+        if line.startswith("[") and " cached " not in line and "…" not in line
+    ]
     assert len(made) == len(set(made)), "a step ran twice"
     digests = [next((tmp_path / n).glob("*/manifest.json")).read_bytes() for n in ("one", "two")]
     assert digests[0] == digests[1]
@@ -206,7 +226,10 @@ def test_a_real_teacher_keeps_its_accuracy_in_int8(
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-1000]), "model.safetensors"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-1000]),
+            "model.safetensors",
+        ),
         (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "model.safetensors"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "safetensors"),
         (lambda f: (f / "config.json").write_text("{"), "config.json"),

@@ -25,7 +25,9 @@ def model(family: str = "bert", digest: str = "t") -> ModelSource:
     )  # fmt: skip
 
 
-def plan(recipe: str = "distilbert-int8", target: str = "raspberrypi", inputs: Inputs = SAMPLE, *overrides: str) -> Plan:
+def plan(
+    recipe: str = "distilbert-int8", target: str = "raspberrypi", inputs: Inputs = SAMPLE, *overrides: str
+) -> Plan:
     return make_plan(load_recipe(recipe, overrides), load_target(target), inputs)
 
 
@@ -123,7 +125,9 @@ def test_an_architecture_without_a_twin_is_refused_by_name() -> None:
 
 
 def test_a_student_without_a_distill_step_is_refused() -> None:
-    inputs = Inputs(data=DataSource(kind="files", name="d", path=Path("d"), digest="d"), teacher=model(), student=model())
+    inputs = Inputs(
+        data=DataSource(kind="files", name="d", path=Path("d"), digest="d"), teacher=model(), student=model()
+    )
     with pytest.raises(PlanError, match="no distill step"):
         plan("int8-ptq", "raspberrypi", inputs)
 

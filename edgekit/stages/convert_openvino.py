@@ -23,7 +23,7 @@ USES = ("torch", "transformers", "tokenizers", "safetensors", "openvino")
 EXTRA = "openvino"
 
 #: Validation texts that the IR and the torch model must answer alike, and how nearly, in logits.
-CHECKED_TEXTS = 64
+CHECKED_TEXTS = 32
 TOLERANCE = 1e-4
 
 

@@ -1,6 +1,6 @@
 """The training loop of the stages that train a Keras twin under TensorFlow's optimisation toolkit; resumable.
 
-It means by every option what `training`, its counterpart in PyTorch, means by it.
+It means by every option what `training`, its counterpart in PyTorch, means by it, but always computes in float32.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     save_twin(twin, shape, job.work, source.path / "tokenizer.json")
     return Outcome(
         metrics={
-            "validation_accuracy_before": result.start_accuracy,
+            "validation_accuracy_untrained": result.start_accuracy,
             "validation_accuracy": result.best_accuracy,
             "steps": result.step,
             "best_step": result.best_step,

@@ -6,6 +6,7 @@ classifier stay dense.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def sparse_layers(model: Any) -> list[Any]:
     return [layer for layer in model.layers if layer.name.startswith("layers.") and hasattr(layer, "kernel")]
 
 
-def _in_wrappers(twin: Any, options: Options, rising: int) -> tuple[Any, Any]:
+def _in_wrappers(twin: Any, options: Options, rising: int) -> tuple[Any, Callable[[], None]]:
     """The twin's own layers in the toolkit's pruning wrappers, and what masks their weights after a step.
 
     `rising`: the step at which the final sparsity is reached. A 2:4 mask is drawn once, at the first step.

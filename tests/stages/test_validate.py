@@ -217,3 +217,62 @@ def test_a_runtime_that_is_not_here_is_said_to_be_untried(
     metrics, notes, _ = run(parts, also=("tflite",))
     assert metrics["also"]["tflite"]["loads"] is None
     assert "runtime tflite was not tried: not installed here" in notes
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """A dataset, its teacher, and the teacher as .tflite in float32 and in INT8."""
+    from tiny_models import artifact, make_job, write_inputs, write_twin
+
+    from edgekit.stages import convert_tflite, quantize_tflite
+    from edgekit.stages.encoder import load_encoder
+
+    place = tmp_path_factory.mktemp("tflite")
+    made = write_inputs(place, validation=24)
+    teacher = made["teacher"].path
+    twin = write_twin(place / "twin", load_encoder(teacher), teacher / "tokenizer.json")
+    for stage in (convert_tflite, quantize_tflite):
+        name = stage.__name__.rpartition(".")[2]
+        stage.run(twin, stage.Options(buckets=(8, 16)), make_job(place / name, made))
+        made[name] = artifact(place / name, "tflite")
+    return made
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("model", ["convert_tflite", "quantize_tflite"])
+def test_a_real_tflite_in_both_of_its_runtimes(tiny: dict[str, Artifact], tmp_path: Path, model: str) -> None:
+    from tiny_models import make_job
+
+    options = validate.Options(runtime="litert", runtime_version="2.3.0", buckets=(8, 16), also=("tflite",))
+    outcome = validate.run(tiny[model], options, make_job(tmp_path / "work", tiny))
+    found, other = outcome.metrics["splits"]["validation"], outcome.metrics["also"]["tflite"]
+    if model == "convert_tflite":
+        assert found["accuracy"] == found["agreement"] == 1.0
+        assert outcome.metrics["tolerance"] == 0.001
+        assert (other["loads"], other["agrees"]) == (True, True)
+        assert outcome.notes == ()
+    else:
+        assert found["accuracy"] > 0.85
+        assert outcome.metrics["tolerance"] > 0.001
+        assert not other["loads"]
+        assert "Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'" in other["reason"]
+        assert "runtime tflite 2.14.0 cannot run this artifact: tflite-runtime: cannot load" in outcome.notes[0]
+
+
+@pytest.mark.heavy
+def test_signatures_answer_as_torch_does_for_every_length(tiny: dict[str, Artifact]) -> None:
+    from tiny_models import random_texts
+
+    from edgekit.stages.encoder import load_encoder, predict
+
+    texts = random_texts([1, 7, 8, 9, 16, 3])
+    expected = predict(load_encoder(tiny["teacher"].path), texts, batch_size=1)
+    model = tiny["convert_tflite"].path / "model.tflite"
+    for reference in (False, True):
+        answer = litert.load(model, (8, 16), "CPU", threads=1, reference=reference)
+        found = [answer(np.array([ids]), np.ones((1, len(ids)), np.int32)) for ids in texts]
+        assert np.stack(found) == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(OnDeviceError, match="ai-edge-litert: device 'NPU'; possible: CPU"):
+        litert.load(model, (8, 16), "NPU", 1)
+    with pytest.raises(OnDeviceError, match=r"ai-edge-litert: cannot load model\.tflite: .*tokens_32"):
+        litert.load(model, (8, 32), "CPU", 1)

@@ -33,7 +33,7 @@ def import_openvino() -> Any:
 
 
 def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
-    """Read an IR and compile it for every bucket. Raises OnDeviceError."""
+    """Read an IR and compile it for every bucket, as `reference` for the last one only. Raises OnDeviceError."""
     openvino = import_openvino()
     core = openvino.Core()
     here = core.available_devices
@@ -58,7 +58,9 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
 
             return answer
 
-        return serve(buckets, open_bucket, network.input("input_ids").element_type.to_dtype())
+        # In float32 each compiled shape holds the whole model: several times the memory, for speed that nobody needs.
+        shapes = buckets[-1:] if reference else buckets
+        return serve(shapes, open_bucket, network.input("input_ids").element_type.to_dtype())
     except RuntimeError as error:
         raise OnDeviceError(f"{PACKAGE}: cannot load {model.name}: {' '.join(str(error).split())}") from None
 
