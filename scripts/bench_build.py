@@ -204,9 +204,12 @@ def pooled(manifest: dict[str, Any]) -> tuple[float, int]:
 
 
 def report(
-    given: argparse.Namespace, builds: dict[Any, Any], latency: dict[str, np.ndarray], overhead: dict[str, float],
+    given: argparse.Namespace,
+    builds: dict[Any, Any],
+    latency: dict[str, np.ndarray],
+    overhead: dict[str, float],
     startup: dict[str, float],
-) -> None:  # fmt: skip
+) -> None:
     """The table for people, then one line of JSON."""
     teacher_bytes = (given.teacher / "model.safetensors").stat().st_size
     teacher_ms = float(np.median(latency["teacher, PyTorch fp32"]))
@@ -215,42 +218,42 @@ def report(
         name = f"{recipe} x {target}"
         model = sum(f["size"] for path, f in manifest["files"].items() if path.startswith("model/"))
         retention, count = pooled(manifest)
-        rows.append(
-            {
-                "artifact": name, "retention": round(retention, 4), "texts": count,
-                "accuracy": {k: s["accuracy"] for k, s in manifest["metrics"]["splits"].items()},
-                "p50_ms": round(float(np.median(latency[name])), 3), "p90_ms": round(float(np.quantile(latency[name], 0.9)), 3),
-                "times_faster": round(teacher_ms / float(np.median(latency[name])), 1),
-                "model_bytes": model, "times_smaller": round(teacher_bytes / model, 2),
-                "runner_over_bare": round(overhead[name], 3), **{k: round(v, 2) for k, v in cost.items()},
-            }
-        )  # fmt: skip
+        p50, p90 = (float(np.quantile(latency[name], q)) for q in (0.5, 0.9))
+        row = {
+            "artifact": name,
+            "retention": round(retention, 4),
+            "texts": count,
+            "accuracy": {split: round(s["accuracy"], 4) for split, s in manifest["metrics"]["splits"].items()},
+            "p50_ms": round(p50, 3),
+            "p90_ms": round(p90, 3),
+            "times_faster": round(teacher_ms / p50, 1),
+            "model_bytes": model,
+            "times_smaller": round(teacher_bytes / model, 2),
+            "runner_over_bare": round(overhead[name], 3),
+        }
+        rows.append(row | {key: round(value, 2) for key, value in cost.items()})
     print(f"teacher in PyTorch fp32: p50 {teacher_ms:.2f} ms, {teacher_bytes / 1e6:.1f} MB")
-    print(
-        f"{'artifact':32} {'retention':>9} {'p50 ms':>8} {'faster':>7} {'MB':>6} {'smaller':>8} {'runner÷bare':>11} {'build s':>8}"
-    )
+    print(f"{'artifact':30} retention   p50 ms  faster     MB  smaller  runner/bare  build s")
     for r in rows:
         print(
-            f"{r['artifact']:32} {r['retention']:9.4f} {r['p50_ms']:8.3f} {r['times_faster']:6.1f}x {r['model_bytes'] / 1e6:6.2f} "
-            f"{r['times_smaller']:7.2f}x {r['runner_over_bare']:11.3f} {r['seconds']:8.1f}"
-        )  # fmt: skip
-    print(
-        json.dumps(
-            {
-                "bench": "build",
-                "machine": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(),
-                "python": platform.python_version(),
-                "threads": 1,
-                "texts": TEXTS,
-                "rounds": ROUNDS,
-                "teacher_p50_ms": round(teacher_ms, 3),
-                "teacher_bytes": teacher_bytes,
-                "startup": {k: round(v, 3) for k, v in startup.items()},
-                "artifacts": rows,
-            }
-        )  # fmt: skip
-    )
+            f"{r['artifact']:30} {r['retention']:9.4f} {r['p50_ms']:8.3f} {r['times_faster']:6.1f}x "
+            f"{r['model_bytes'] / 1e6:6.2f} {r['times_smaller']:7.2f}x {r['runner_over_bare']:12.3f} "
+            f"{r['seconds']:8.1f}"
+        )
+    result = {
+        "bench": "build",
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "threads": 1,
+        "texts": TEXTS,
+        "rounds": ROUNDS,
+        "teacher_p50_ms": round(teacher_ms, 3),
+        "teacher_bytes": teacher_bytes,
+        "startup": {key: round(value, 3) for key, value in startup.items()},
+        "artifacts": rows,
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_line_and_what_is_finished_stays(
 
     monkeypatch.setitem(STAGES, "validate", too_much)
     store = Store(tiny_disk)
-    with pytest.raises(StoreError, match="the disk is full.*finished steps are kept"):
+    with pytest.raises(StoreError, match=r"the disk is full.*finished steps are kept"):
         build(plan, store, tiny_disk / "out", Recorder())
     assert store.find(plan.steps[0].folder) is not None
     assert store.find(plan.steps[1].folder) is None

@@ -82,7 +82,7 @@ def test_a_key_depends_on_all_that_the_result_does(monkeypatch: pytest.MonkeyPat
     assert changed(base, "seed=1") == everything
     assert changed(base, "min_retention=0.1") == []
     monkeypatch.setattr("edgekit.plan.installed_version", lambda package: f"other {package}")
-    assert set(changed()) == {s for s in everything[everything.index("teacher_hf") :]}
+    assert set(changed()) == set(everything[everything.index("teacher_hf") :])
 
 
 def test_buckets_end_at_the_recipes_limit() -> None:
@@ -116,10 +116,10 @@ def test_a_wrong_option_of_a_target_is_named(tmp_path: Path, options: str, said:
 
 def test_an_architecture_without_a_twin_is_refused_by_name() -> None:
     inputs = Inputs(data=DataSource(kind="files", name="d", path=Path("d"), digest="d"), teacher=model("roberta"))
-    with pytest.raises(PlanError, match="'roberta' has no Keras twin.*intel-cpu"):
+    with pytest.raises(PlanError, match=r"'roberta' has no Keras twin.*intel-cpu"):
         plan("int8-ptq", "raspberrypi", inputs)
     assert stages(plan("int8-ptq", "intel-cpu", inputs))[-2:] == ["quantize_nncf", "validate"]
-    with pytest.raises(PlanError, match="step distill .* knows bert or distilbert.*--student"):
+    with pytest.raises(PlanError, match=r"step distill .* knows bert or distilbert.*--student"):
         plan("distilbert-int8", "intel-cpu", inputs)
     assert plan("distilbert-int8", "intel-cpu", replace(inputs, student=model("bert")))
 
@@ -144,7 +144,7 @@ def test_a_format_that_the_target_cannot_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_method_that_the_toolchain_lacks_is_refused_with_what_would_work() -> None:
-    with pytest.raises(PlanError, match="'qat' is not offered for runtime openvino.*litert or tflite"):
+    with pytest.raises(PlanError, match=r"'qat' is not offered for runtime openvino.*litert or tflite"):
         plan("int8-ptq", "intel-cpu", SAMPLE, "quantize.method=qat")
 
 
