@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.errors import ConfigError
+from edgekit.shape import LayerShape, Shape, is_classifier, read_shape
+
+BERT = Shape("bert", 100, 24, 32, 2, (LayerShape(4, 6, 48),) * 3, ("no", "yes"))
+
+
+def written(folder: Path, config: Any) -> Path:
+    (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        BERT,
+        Shape("distilbert", 100, 24, 32, 0, (LayerShape(4, 6, 48),), ("a", "b", "c")),
+        BERT.with_layers((LayerShape(4, 6, 48), LayerShape(2, 6, 16))),
+    ],
+    ids=["bert", "distilbert", "pruned"],
+)
+def test_a_shape_survives_its_config(shape: Shape, tmp_path: Path) -> None:
+    assert read_shape(written(tmp_path, shape.config())) == shape
+    assert is_classifier(shape.config())
+    assert ("edgekit" in shape.config()) == (len(set(shape.layers)) > 1)
+
+
+def test_sizes_of_a_real_model(shared_data: Callable[[str], Path]) -> None:
+    shape = read_shape(shared_data("models/minilm-sst2"))
+    # The file holds 90,867,952 bytes: its float32 tensors and a header.
+    assert shape.parameters == 22_713_986
+    assert shape.macs_per_token == 6 * (4 * 384 * 384 + 2 * 384 * 1536)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("{", "cannot be read as JSON"),
+        ([], "has no 'model_type'"),
+        ({"model_type": "roberta"}, "architecture 'roberta'; possible: bert, distilbert"),
+        ({"model_type": "bert", "hidden_size": 24}, "no num_hidden_layers"),
+        ({**BERT.config(), "id2label": {"zero": "no"}}, "key 'id2label': found {'zero': 'no'}"),
+        ({**BERT.config(), "id2label": {"1": "no"}}, "expected names for the ids 0, 1"),
+    ],
+)
+def test_refusals(config: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_shape(written(tmp_path, config))
+    assert said in str(caught.value)
+    assert "config.json" in str(caught.value)
