@@ -12,8 +12,8 @@ A stage module provides, without importing any framework at its top:
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import re
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
@@ -58,26 +58,28 @@ def code_digest(stage: str) -> str:
 
     So a changed stage never answers with what an older one left in the store.
     """
-    pending, seen = [Path(__file__).with_name(f"{stage}.py")], dict[Path, bytes]()
+    pending, seen = [Path(__file__).with_name(f"{stage}.py")], set[Path]()
     while pending:
         path = pending.pop()
-        if path in seen:
-            continue
-        seen[path] = path.read_bytes()
-        pending += _relative_imports(path, seen[path])
+        if path not in seen:
+            seen.add(path)
+            pending += _relative_imports(path)
     digest = hashlib.sha256()
     for path in sorted(seen):
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + seen[path] + b"\0")
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def _relative_imports(path: Path, source: bytes) -> list[Path]:
-    """The files that `from .x import y` and `from . import x` in this file mean."""
+#: `from .x import y` and `from . import (x, y)`, at any depth. Reading it as text is ten times as fast as parsing.
+_IMPORT = re.compile(r"^\s*from (\.+)([\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE)
+
+
+@cache
+def _relative_imports(path: Path) -> list[Path]:
+    """The files that this file's relative imports mean: modules, and packages' __init__."""
     found = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.ImportFrom) or not node.level:
-            continue
-        base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-        for place in (base, *(base / alias.name for alias in node.names)):
+    for dots, module, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        base = path.parents[len(dots) - 1].joinpath(*module.split("."))
+        for place in (base, *(base / name for name in re.findall(r"\w+", names))):
             found += [f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()]
     return found
