@@ -23,6 +23,11 @@ EXTRA = "torch"
 #: FFN neurons are kept in groups of this size: vector units work on so many numbers at least.
 NEURONS = 8
 
+#: Of a vocabulary at least this share stays. New texts have words that the training texts lack, and those, spelt in
+#: single characters, are read badly: on SST-2's validation texts 0.44 of BERT's tokens, which is what its training
+#: texts use and the characters, cost 0.9 points before recovery; 0.6 cost 0.4.
+LEAST_VOCABULARY = 0.58
+
 
 class Options(steps.Prune):
     """The recipe's step, and where texts are cut."""
@@ -87,6 +92,15 @@ def _prune(model: Encoder, training: TokenSplit, options: Options) -> Encoder:
     return keep_neurons(keep_heads(model, heads), neurons)
 
 
+def frequent_tokens(content: dict[str, Any], known: set[int], count: int) -> list[int]:
+    """The first `count` words and word pieces outside `known`: WordPiece numbers its tokens from frequent to rare."""
+    prefix = content["model"]["continuing_subword_prefix"]
+    words = sorted(
+        number for token, number in content["model"]["vocab"].items() if token.removeprefix(prefix).isalnum()
+    )
+    return [number for number in words if number not in known][:count]
+
+
 def _cut_vocabulary(
     model: Encoder, content: dict[str, Any], training: TokenSplit, source: str
 ) -> tuple[Encoder, dict[str, Any]]:
@@ -95,4 +109,7 @@ def _cut_vocabulary(
 
     used = {token for ids in training.token_ids for token in ids} | {model.shape.pad_id}
     keep = kept_tokens(content, used, source)
+    missing = round(LEAST_VOCABULARY * model.shape.vocabulary) - len(keep)
+    if missing > 0:
+        keep = sorted({*keep, *frequent_tokens(content, set(keep), missing)})
     return keep_tokens(model, keep), prune_tokenizer(content, keep)
