@@ -10,7 +10,7 @@ from typing import Any
 #: What an artifact's folder can hold.
 #:   dataset  {train,validation,test}.jsonl (text, label) and dataset.json (labels, counts, where it came from)
 #:   torch    a Hugging Face folder: config.json, model.safetensors, tokenizer.json
-#:   keras    the functional tf_keras twin: encoder.json, weights.safetensors, tokenizer.json
+#:   keras    the functional tf_keras twin: config.json, weights.safetensors, tokenizer.json
 #:   tflite   model.tflite and tokenizer.json
 #:   ir       model.xml, model.bin and tokenizer.json
 #:   report   what validation measured, and golden.json

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from .artifact import Artifact, Job, Outcome
-from .bundle import Bundle, pack
+from .bundle import Bundle, archive, check_out, pack
 from .errors import AccuracyError, EdgekitError, MissingExtra, StoreError
 from .plan import Plan, Step
 from .quiet import redirected
@@ -36,8 +36,12 @@ class Reporter(Protocol):
         """A step is in the store; `cached` where it was there before."""
 
 
-def build(plan: Plan, store: Store, out: Path, reporter: Reporter, log_output: bool = True) -> Bundle:
+def build(
+    plan: Plan, store: Store, out: Path, reporter: Reporter, log_output: bool = True, archived: bool = False
+) -> tuple[Bundle, Path | None]:
     """Run what is not in the store yet, check the retention, and pack the bundle into the folder `out`.
+
+    Answers the bundle and, with `archived`, the .tar.zst of it that stands beside.
 
     With `log_output` the frameworks' chatter goes to each step's log.txt instead of the terminal.
     Raises MissingExtra before any work, the stages' own errors, AccuracyError, and StoreError on a full disk.
@@ -45,45 +49,57 @@ def build(plan: Plan, store: Store, out: Path, reporter: Reporter, log_output: b
     missing = [s for s in plan.steps if s.missing and store.find(s.folder) is None]
     if missing:
         raise MissingExtra(missing[0].stage, " and ".join(missing[0].missing), missing[0].extra)
+    check_out(out, archived)
+    with ExitStack() as used:
+        artifacts = _make(plan, store, reporter, log_output, used)
+        _check_retention(plan, artifacts)
+        with _disk_full(out):
+            bundle = pack(
+                out,
+                name=plan.name,
+                recipe=plan.recipe.model_dump(mode="json", by_alias=True),
+                target=plan.target.model_dump(mode="json", by_alias=True),
+                steps=[
+                    (artifact, step.step, step.options.model_dump(mode="json"))
+                    for artifact, step in zip(artifacts, plan.steps, strict=True)
+                ],
+                teacher=_teacher(plan, artifacts),
+                sample_task=plan.inputs.is_sample,
+            )
+            return bundle, archive(bundle) if archived else None
+
+
+def _make(plan: Plan, store: Store, reporter: Reporter, log_output: bool, used: ExitStack) -> list[Artifact]:
+    """The artifact of every step, made where it is missing. `used` keeps them from being removed meanwhile."""
     done: dict[str, Artifact] = {}
     artifacts: list[Artifact] = []
+    total = len(plan.steps)
     for position, step in enumerate(plan.steps, start=1):
-        artifact = store.find(step.folder)
-        cached = artifact is not None
-        if artifact is None:
-            with _held(store, step, reporter):
-                artifact = store.find(step.folder)  # another build may have made it while this one waited
-                cached = artifact is not None
-                if artifact is None:
-                    reporter.started(step, position, len(plan.steps))
-                    source = artifacts[-1] if artifacts else None
-                    artifact = _run(plan, step, store, source, done, reporter, log_output)
-        reporter.finished(step, position, len(plan.steps), artifact, cached)
+
+        def run(step: Step = step, position: int = position) -> Artifact:
+            reporter.started(step, position, total)
+            return _run(plan, step, store, artifacts[-1] if artifacts else None, done, reporter, log_output)
+
+        artifact, cached = _find_or_run(store, step, reporter, run)
+        used.enter_context(store.lock(step.folder, shared=True))
+        reporter.finished(step, position, total, artifact, cached)
         artifacts.append(artifact)
         done[step.step] = artifact
-    _check_retention(plan, artifacts)
-    with _disk_full(out):
-        return pack(
-            out,
-            name=plan.name,
-            recipe=plan.recipe.model_dump(mode="json", by_alias=True),
-            target=plan.target.model_dump(mode="json", by_alias=True),
-            steps=[(a, s.step, s.options.model_dump(mode="json")) for a, s in zip(artifacts, plan.steps, strict=True)],
-            teacher=_teacher(plan, done["teacher"]),
-            sample_task=plan.inputs.is_sample,
-        )
+    return artifacts
 
 
-@contextmanager
-def _held(store: Store, step: Step, reporter: Reporter) -> Iterator[None]:
-    """The step's lock; says so where another build has it."""
-    with store.lock(step.folder, wait=False) as free:
-        if free:
-            yield
-            return
-    reporter.waiting(step)
-    with store.lock(step.folder):
-        yield
+def _find_or_run(store: Store, step: Step, reporter: Reporter, run: Callable[[], Artifact]) -> tuple[Artifact, bool]:
+    """A step's artifact and whether it was there; where another build is making it, that one is waited for."""
+    artifact = store.find(step.folder)
+    while artifact is None:
+        with _disk_full(store.root), store.lock(step.folder, wait=False) as free:
+            if free:
+                artifact = store.find(step.folder)  # made since the first look?
+                return (artifact, True) if artifact else (run(), False)
+        reporter.waiting(step)
+        with store.lock(step.folder, shared=True):
+            artifact = store.find(step.folder)  # None where the other build failed: then it is our turn
+    return artifact, True
 
 
 def _run(
@@ -91,36 +107,35 @@ def _run(
     log_output: bool,
 ) -> Artifact:  # fmt: skip
     """One step, from an empty work folder to a finished one in the store."""
-    with _disk_full(store.root):
-        folder = store.open_work(step.folder)
-        job = Job(
-            work=folder / "work",
-            checkpoints=folder / "checkpoints",
-            inputs=plan.inputs.paths(),
-            earlier=dict(done),
-            progress=reporter.progress,
-            seed=plan.recipe.seed,
-        )
-        began = time.monotonic()
-        module = load_stage(step.stage)
-        if log_output:
-            with redirected(folder / "log.txt"):
-                outcome: Outcome = module.run(source, step.options, job)
-        else:
-            outcome = module.run(source, step.options, job)
-        return store.publish(
-            step.folder,
-            {
-                "stage": step.stage,
-                "key": step.key,
-                "format": step.produces,
-                "metrics": dict(outcome.metrics),
-                "notes": list(outcome.notes),
-                "versions": _versions(module.USES),
-                "seconds": round(time.monotonic() - began, 2),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-        )
+    folder = store.open_work(step.folder)
+    job = Job(
+        work=folder / "work",
+        checkpoints=folder / "checkpoints",
+        inputs=plan.inputs.paths(),
+        earlier=dict(done),
+        progress=reporter.progress,
+        seed=plan.recipe.seed,
+    )
+    began = time.monotonic()
+    module = load_stage(step.stage)
+    if log_output:
+        with redirected(folder / "log.txt"):
+            outcome: Outcome = module.run(source, step.options, job)
+    else:
+        outcome = module.run(source, step.options, job)
+    return store.publish(
+        step.folder,
+        {
+            "stage": step.stage,
+            "key": step.key,
+            "format": step.produces,
+            "metrics": dict(outcome.metrics),
+            "notes": list(outcome.notes),
+            "versions": _versions(module.USES),
+            "seconds": round(time.monotonic() - began, 2),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
 
 
 def _versions(distributions: tuple[str, ...]) -> dict[str, str]:
@@ -146,15 +161,18 @@ def _disk_full(folder: Path) -> Iterator[None]:
         raise
 
 
-def _teacher(plan: Plan, artifact: Artifact) -> dict[str, Any]:
-    """What the bundle says of the teacher."""
+def _teacher(plan: Plan, artifacts: list[Artifact]) -> dict[str, Any]:
+    """What the bundle says of the teacher, and of the data and the student if the user gave one."""
     model = plan.inputs.teacher
+    artifact = artifacts[[step.step for step in plan.steps].index("teacher")]
     return {
         "name": model.name if model else "sample teacher, trained on the spot",
         "digest": model.digest if model else None,
         "licence": artifact.metrics.get("licence"),
         "data": plan.inputs.data.name,
         "data_digest": plan.inputs.data.digest,
+        "student": plan.inputs.student.name if plan.inputs.student else None,
+        "student_digest": plan.inputs.student.digest if plan.inputs.student else None,
     }
 
 
@@ -166,6 +184,8 @@ def _check_retention(plan: Plan, artifacts: list[Artifact]) -> None:
     report = artifacts[-1].metrics
     split = "test" if "test" in report["splits"] else "validation"
     retention = report["splits"][split]["retention"]
+    if retention is None:
+        raise AccuracyError(f"the teacher answers no text of the {split} split right, so retention is unknown")
     if retention >= plan.recipe.min_retention:
         return
     losses = []

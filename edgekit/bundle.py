@@ -71,8 +71,7 @@ def pack(
     `steps` are (artifact, step, options) in order: the last one is validation's, the one before it holds the model.
     `teacher` says `name` and `licence`. Raises BundleError where `out` is something else than a bundle.
     """
-    if out.exists() and not (out / manifests.NAME).is_file():
-        raise BundleError(f"{out}: exists and is not a bundle; move it away or choose another folder")
+    check_out(out)
     model, report = steps[-2][0], steps[-1][0]
     manifest = _describe(name, recipe, target, steps, teacher, sample_task)
     work = out.with_name(f".{out.name}.{os.getpid()}")
@@ -95,6 +94,23 @@ def pack(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Bundle(out, manifests.read_manifest(out), manifests.file_digest(out / manifests.NAME))
+
+
+def check_out(out: Path, archived: bool = False) -> None:
+    """Raise BundleError where a bundle could not be written to `out`: something else is there, or no permission.
+
+    With `archived`, raise MissingExtra where its archive could not be made.
+    """
+    if archived:
+        _import_zstandard()
+    if out.exists() and not (out / manifests.NAME).is_file():
+        raise BundleError(f"{out}: exists and is not a bundle; move it away or choose another folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"{out.parent}: cannot be made: {error.strerror}; choose another folder") from None
+    if not os.access(out.parent, os.W_OK):
+        raise BundleError(f"{out.parent}: no permission to write there; choose another folder")
 
 
 def _describe(

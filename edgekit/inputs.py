@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,10 +157,11 @@ def _model(path: Path, name: str, commit: str | None) -> ModelSource:
     if not any(f.name in TOKENIZERS for f in tokenizer):
         convert = _resave("AutoTokenizer", origin, target)
         raise ConfigError(f"{path}: no {' or '.join(TOKENIZERS)}; where another form of it is there: {convert}")
+    card = [f for f in (path / "README.md",) if f.is_file()]  # it states the licence
     return ModelSource(
         name=name,
         path=path,
-        digest=_digest((f.name, f) for f in sorted((path / "config.json", *weights, *tokenizer))),
+        digest=_digest((f.name, f) for f in sorted((path / "config.json", *weights, *tokenizer, *card))),
         config=config,
         family=config["model_type"],
         labels=label_names(config),
@@ -212,10 +214,17 @@ def _looks_like_path(text: str) -> bool:
     return shaped or bool(rest and Path(first).is_dir())
 
 
+def _file_digest(path: Path) -> str:
+    """sha256 of a file, in one call that lets other threads run meanwhile."""
+    if path.stat().st_size == 0:  # nothing to map
+        return hashlib.sha256().hexdigest()
+    with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
+
+
 def _digest(files: Iterable[tuple[str, Path]]) -> str:
     """sha256 over names and contents."""
     digest = hashlib.sha256()
     for name, path in files:
-        with path.open("rb") as stream:
-            digest.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\0".encode())
+        digest.update(f"{name}\0{_file_digest(path)}\0".encode())
     return digest.hexdigest()

@@ -130,14 +130,15 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     steps: list[Step] = []
     for position, (name, chosen, stage) in enumerate(stages):
         module = load_stage(stage)
-        options = _options(module.Options, chosen, supplied, target, name)
+        options = _options(module.Options, chosen, supplied, recipe, target, name)
         roles = {
             "dataset": {"data": inputs.data.digest},
             "teacher": {"teacher": inputs.teacher.digest} if inputs.teacher else {},
             "distill": {"student": inputs.student.digest} if inputs.student else {},
         }.get(name, {})
-        runtime = (RUNTIME_PACKAGES[target.runtime.name],) if stage == "validate" else ()
-        versions = {package: installed_version(package) for package in (*module.USES, *runtime)}
+        needed = (*module.USES, RUNTIME_PACKAGES[target.runtime.name]) if stage == "validate" else module.USES
+        tried = tuple(RUNTIME_PACKAGES[name] for name in target.runtime.also) if stage == "validate" else ()
+        versions = {package: installed_version(package) for package in (*needed, *tried)}
         parts = {
             "previous": steps[-1].key if steps else "",
             "stage": stage,
@@ -156,7 +157,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
                 key=key,
                 accepts=steps[position - 1].produces if position else None,
                 produces=module.PRODUCES,
-                missing=tuple(p for p, v in versions.items() if v is None),
+                missing=tuple(package for package in needed if versions[package] is None),
                 extra=module.EXTRA,
                 inputs=roles,
             )
@@ -167,8 +168,10 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
 def _toolchain(recipe: Recipe, target: Target) -> Toolchain:
     """The toolchain of the target's runtime, if it can do what the recipe asks."""
     runtime = target.runtime.name
-    if runtime not in RUNTIME_FORMATS:
-        raise ConfigError(f"target {target.name}: runtime.name: '{runtime}'{did_you_mean(runtime, RUNTIME_FORMATS)}")
+    for key, name in [("name", runtime), *(("also", other) for other in target.runtime.also)]:
+        if name not in RUNTIME_FORMATS:
+            hint = did_you_mean(name, RUNTIME_FORMATS)
+            raise ConfigError(f"target {target.name}: runtime.{key}: no runtime '{name}'{hint}")
     made = RUNTIME_FORMATS[runtime]
     for index, stage in enumerate(recipe.stage, start=1):
         if isinstance(stage, Convert) and stage.format != made:
@@ -272,7 +275,12 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs) -> dict[str, Any]:
 
 
 def _options(
-    model: type[BaseModel], chosen: StepOptions | None, supplied: Mapping[str, Any], target: Target, step: str
+    model: type[BaseModel],
+    chosen: StepOptions | None,
+    supplied: Mapping[str, Any],
+    recipe: Recipe,
+    target: Target,
+    step: str,
 ) -> BaseModel:
     """A stage's options: what is supplied, over it the target's, over it the recipe's own words; else its defaults."""
     from_recipe = chosen.model_dump(exclude_unset=True) if chosen else {}
@@ -281,12 +289,16 @@ def _options(
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(
-            [
-                f"target {target.name}: options.{step}.{e['loc'][0]}: found {e.get('input')!r}, {e['msg']}"
-                for e in error.errors(include_url=False)
-            ]
-        ) from None
+        lines = []
+        for fault in error.errors(include_url=False):
+            key = str(fault["loc"][0])
+            if key in from_recipe:
+                where = f"recipe {recipe.name}: step {step}: key '{key}'"
+                line = f"{where}: found {fault.get('input')!r}, but for target {target.name}: {fault['msg']}"
+            else:
+                line = f"target {target.name}: options.{step}.{key}: found {fault.get('input')!r}, {fault['msg']}"
+            lines.append(line)
+        raise ConfigError(lines) from None
 
 
 def _check_target_options(target: Target, stages: Sequence[str]) -> None:

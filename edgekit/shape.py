@@ -112,13 +112,16 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ConfigError(f"{path}: has no 'model_type'")
+    names = config.get("id2label") or {}
+    if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
+        raise ConfigError(f"{path}: key 'id2label': found {names!r:.80}, expected names for the ids 0, 1, 2, …")
     return config
 
 
 def label_names(config: dict[str, Any]) -> tuple[str, ...]:
     """The label names of a config.json in the order of their ids; transformers' own default is LABEL_0, LABEL_1."""
     names = config.get("id2label") or {}
-    return tuple(str(names[k]) for k in sorted(names, key=int)) or ("LABEL_0", "LABEL_1")
+    return tuple(str(names[str(i)]) for i in range(len(names))) or ("LABEL_0", "LABEL_1")
 
 
 def is_classifier(config: dict[str, Any]) -> bool:

@@ -77,6 +77,10 @@ class Prune(Distillation):
     vocabulary: Annotated[
         Literal["keep", "corpus"], Field(description="corpus: tokens that the training texts never use go")
     ] = "keep"
+    least_vocabulary: Annotated[
+        float,
+        Field(ge=0, le=1, description="share of the tokens that stays at least: the corpus's, then the most frequent"),
+    ] = 0.0
     importance_samples: Annotated[Positive, Field(description="training texts that the scores are taken over")] = 1024
 
 

@@ -14,8 +14,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,21 +78,29 @@ class Store:
         record = folder / "artifact.json"
         try:
             data = json.loads(record.read_text())
-            os.utime(record)
+            schema = data.pop("schema")
+            artifact = Artifact(path=folder, **{**data, "notes": tuple(data["notes"])})
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise StoreError(f"{record}: damaged; `edgekit store rm {name}` lets it be made again") from None
-        if data.pop("schema") != SCHEMA:
+        if schema != SCHEMA:
             raise StoreError(f"{record}: written by another edgekit; `edgekit store rm {name}` lets it be made again")
-        return Artifact(path=folder, **{**data, "notes": tuple(data["notes"])})
+        with suppress(PermissionError):  # a store that may only be read does not count uses
+            os.utime(record)
+        return artifact
 
     @contextmanager
-    def lock(self, name: str, wait: bool = True) -> Iterator[bool]:
-        """Hold a step. Another process that runs it is waited for, or, without `wait`, False is given."""
-        with (self.root / "locks" / name).open("w") as handle:
+    def lock(self, name: str, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+        """Hold a step: to run or remove it, or, `shared`, to read it. Without `wait`, False where another has it."""
+        try:
+            handle = (self.root / "locks" / name).open("w")
+        except PermissionError:
+            raise StoreError(f"{self.root}: no permission to write there; choose another with --store") from None
+        with handle:
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 yield False
                 return
@@ -123,16 +131,18 @@ class Store:
         entries = [_entry(p, "finished") for p in finished] + [_entry(p, "unfinished") for p in unfinished]
         return sorted(entries, key=lambda e: -e.size_bytes)
 
-    def remove(self, name: str) -> int:
-        """Delete a step, finished or not; the bytes that it freed. Raises StoreError where a build is running it."""
-        places = [p for p in (self.root / name, self.root / "running" / name) if p.is_dir()]
+    def remove(self, name: str, states: Sequence[str] = ("finished", "unfinished")) -> int:
+        """Delete a step, in these states; the bytes that it freed. Raises StoreError where a build is using it."""
+        folders = {"finished": self.root / name, "unfinished": self.root / "running" / name}
+        places = [folders[state] for state in states if folders[state].is_dir()]
         if not places or Path(name).name != name or name in ("locks", "running"):
             raise StoreError(f"{self.root}: no step '{name}'; `edgekit store ls` lists them")
         with self.lock(name, wait=False) as free:
             if not free:
-                raise StoreError(f"{name}: a build is running it now")
+                raise StoreError(f"{name}: a build is using it now")
             freed = sum(_size(p) for p in places)
             for place in places:
+                (place / "artifact.json").unlink(missing_ok=True)  # first: what is left is then no finished step
                 shutil.rmtree(place)
         return freed
 
@@ -147,9 +157,9 @@ class Store:
             if entry.last_used > border:
                 continue
             try:
-                freed += self.remove(entry.name)
+                freed += self.remove(entry.name, [entry.state])
             except StoreError:
-                continue  # it is being run
+                continue  # it is being used
             names.append(entry.name)
         return names, freed
 
@@ -157,9 +167,17 @@ class Store:
 def _entry(folder: Path, state: str) -> Entry:
     record = folder / "artifact.json"
     last_used = record.stat().st_mtime if record.is_file() else folder.stat().st_mtime
-    seconds = json.loads(record.read_text()).get("seconds") if record.is_file() else None
+    try:
+        seconds = json.loads(record.read_text()).get("seconds")
+    except (OSError, ValueError, AttributeError):
+        seconds = None
     return Entry(folder.name, state, _size(folder), last_used, seconds)
 
 
 def _size(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    """Bytes below a folder, in which a running build may be writing."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size

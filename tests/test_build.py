@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from edgekit import build as build_module
 from edgekit.artifact import Artifact, Job, Outcome
 from edgekit.build import build
-from edgekit.errors import AccuracyError, MissingExtra, StoreError
+from edgekit.errors import AccuracyError, BundleError, MissingExtra, StoreError
 from edgekit.inputs import resolve_data
 from edgekit.plan import Inputs, Plan, Step
 from edgekit.recipe import load_recipe
@@ -113,6 +113,24 @@ def test_a_step_that_fails_keeps_its_checkpoints_and_its_log(
     found = Store(tmp_path).find(plan.steps[0].folder)
     assert found is not None
     assert found.metrics["resumed_from"] == 7
+
+
+def test_an_unusable_out_is_told_before_anything_runs(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "holiday.jpg").write_text("")
+    recorder = Recorder()
+    with pytest.raises(BundleError, match="exists and is not a bundle"):
+        build(plan, Store(tmp_path / "store"), tmp_path / "out", recorder)
+    assert recorder.events == []
+
+
+def test_a_teacher_that_is_never_right_leaves_retention_unknown(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = {"accuracy": 0.0, "retention": None, "count": 10}
+    monkeypatch.setitem(STAGES, "validate", lambda *_: Outcome({"splits": {"validation": unknown}}))
+    with pytest.raises(AccuracyError, match="retention is unknown"):
+        build(plan, Store(tmp_path), tmp_path / "out", Recorder())
 
 
 def test_too_little_retention_says_where_it_was_lost_and_keeps_the_artifacts(plan: Plan, tmp_path: Path) -> None:

@@ -81,9 +81,10 @@ def test_the_digest_is_the_content_s(tmp_path: Path) -> None:
     }
     assert len(others | {first}) == 4
     folder = make_model(tmp_path / "noise")
-    (folder / "README.md").write_text("not part of the model")
-    (folder / "optimizer.pt").write_text("nor this")
+    (folder / "optimizer.pt").write_text("not part of the model")
     assert resolve_model(str(folder), "r").digest == first
+    (folder / "README.md").write_text("states the licence")
+    assert resolve_model(str(folder), "r").digest != first
     (folder / "vocab.txt").write_text("but this is")
     assert resolve_model(str(folder), "r").digest != first
 

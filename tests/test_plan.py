@@ -60,7 +60,8 @@ def test_every_recipe_fits_every_target_and_the_formats_join(recipe: str, target
 
 def test_trained_steps_are_shared_between_targets_and_recipes() -> None:
     one, two, three = plan(), plan(target="intel-cpu"), plan("minilm-int8", "intel-cpu")
-    assert [s.key for s in one.steps[:3]] == [s.key for s in two.steps[:3]] == [s.key for s in three.steps[:3]]
+    assert [s.key for s in one.steps[:3]] == [s.key for s in two.steps[:3]]
+    assert [s.key for s in one.steps[:2]] == [s.key for s in three.steps[:2]]
     assert one.steps[-1].key != two.steps[-1].key
 
 

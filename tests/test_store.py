@@ -112,6 +112,28 @@ def test_list_remove_and_collect(tmp_path: Path) -> None:
     assert store.entries() == []
 
 
+def test_a_step_that_a_build_reads_is_not_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    finish(store, "a-1")
+    with store.lock("a-1", shared=True):
+        with pytest.raises(StoreError, match="a build is using it"):
+            store.remove("a-1")
+        assert store.collect(0) == ([], 0)
+    assert store.collect(0)[0] == ["a-1"]
+
+
+def test_collecting_an_old_leftover_spares_the_finished_step_of_its_name(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    finish(store, "a-1")
+    leftover = tmp_path / "running" / "a-1"
+    leftover.mkdir()
+    month_ago = time.time() - 31 * 86400
+    os.utime(leftover, (month_ago, month_ago))
+    assert store.collect(30)[0] == ["a-1"]
+    assert not leftover.exists()
+    assert store.find("a-1") is not None
+
+
 @pytest.mark.parametrize("name", ["nothing", "locks", "../x", "running"])
 def test_remove_refuses_what_is_no_step(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="no step"):

@@ -28,7 +28,6 @@ def command(
 ) -> None:  # fmt: skip
     """Build the bundle of a recipe for a target. What is cached is not made again."""
     from ..build import build
-    from ..bundle import archive
 
     plan = plan_from(**what)
     console = open_console(stderr=as_json)
@@ -36,10 +35,10 @@ def command(
     if plan.inputs.is_sample:
         console.print(SAMPLE_TASK, markup=False)
     try:
-        bundle = build(plan, open_store(store_path), out / plan.name, reporter, log_output=not verbose)
+        store = open_store(store_path)
+        bundle, packed = build(plan, store, out / plan.name, reporter, log_output=not verbose, archived=as_archive)
     finally:
         reporter.close()
-    packed = archive(bundle) if as_archive else None
     if as_json:
         print_json({"bundle": bundle.path, "digest": bundle.digest, "archive": packed, "manifest": bundle.manifest})
         return

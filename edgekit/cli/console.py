@@ -86,9 +86,8 @@ def summary(step: Step, artifact: Artifact) -> str:
     if "validation_accuracy" in metrics:
         words.append(f"validation accuracy {metrics['validation_accuracy']:.4f}")
     for split, scores in metrics.get("splits", {}).items():
-        words.append(
-            f"{split}: accuracy {scores['accuracy']:.4f}, retention {scores['retention']:.4f} of {scores['count']}"
-        )
+        kept = "unknown" if scores["retention"] is None else f"{scores['retention']:.4f}"
+        words.append(f"{split}: accuracy {scores['accuracy']:.4f}, retention {kept} of {scores['count']}")
     if "parameters" in metrics:
         words.append(f"{metrics['parameters'] / 1e6:.2f} M parameters")
     if artifact.model_bytes:
@@ -176,6 +175,8 @@ class RichReporter(PlainReporter):
             TextColumn("{task.fields[figures]}", markup=False),
             console=self.console,
             transient=True,
+            redirect_stdout=False,  # what frameworks print goes to the step's log, not above the bar
+            redirect_stderr=False,
             refresh_per_second=5,
         )
         self._progress.start()

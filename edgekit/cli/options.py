@@ -74,27 +74,36 @@ def plan_from(
     label_column: str | None, overrides: tuple[str, ...],
 ) -> Plan:  # fmt: skip
     """The Plan that these options ask for. Raises ConfigError and PlanError."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from ..errors import ConfigError
     from ..inputs import resolve_data, resolve_model
-    from ..plan import Inputs, make_plan
-    from ..recipe import load_recipe
-    from ..target import load_target
 
     if teacher and not data:
         raise ConfigError("--teacher without --data: the recipe measures against labelled texts; name some with --data")
-    if data and not teacher and not student:
+    if student and not teacher:
+        raise ConfigError("--student without --teacher: a student learns from a teacher; name one, and --data")
+    if data and not teacher:
         raise ConfigError(
             "--data without --teacher: name a fine-tuned classifier, or a base checkpoint to fine-tune, with --teacher"
         )
-    loaded_recipe = load_recipe(recipe, overrides)
-    loaded_target = load_target(target)
-    inputs = Inputs(
-        data=resolve_data(data),
-        teacher=resolve_model(teacher, "--teacher") if teacher else None,
-        student=resolve_model(student, "--student") if student else None,
-        text_column=text_column,
-        label_column=label_column,
-    )
+    with ThreadPoolExecutor() as pool:  # hashing a model's files takes as long as the imports below
+        models = {
+            role: pool.submit(resolve_model, name, f"--{role}")
+            for role, name in (("teacher", teacher), ("student", student))
+            if name
+        }
+        from ..plan import Inputs, make_plan
+        from ..recipe import load_recipe
+        from ..target import load_target
+
+        loaded_recipe, loaded_target = load_recipe(recipe, overrides), load_target(target)
+        inputs = Inputs(
+            data=resolve_data(data),
+            text_column=text_column,
+            label_column=label_column,
+            **{role: future.result() for role, future in models.items()},
+        )
     return make_plan(loaded_recipe, loaded_target, inputs)
 
 

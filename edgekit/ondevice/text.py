@@ -17,7 +17,10 @@ class Tokenizer:
             raise OnDeviceError("needs tokenizers, which is not installed: pip install -r requirements.txt") from None
         if not path.is_file():
             raise OnDeviceError(f"{path}: missing; copy the bundle again")
-        self._native = Native.from_file(str(path))
+        try:
+            self._native = Native.from_file(str(path))
+        except Exception as error:  # noqa: BLE001 (the library has no class of its own)
+            raise OnDeviceError(f"{path}: cannot be read: {error}; copy the bundle again") from None
         # The file may carry the limits of its training; the bundle's own are others.
         self._native.no_padding()
         self._native.no_truncation()

@@ -59,6 +59,8 @@ def code_digest(stage: str) -> str:
     So a changed stage never answers with what an older one left in the store.
     """
     pending, seen = [Path(__file__).with_name(f"{stage}.py")], set[Path]()
+    if stage == "validate":  # the runtimes are chosen by name, and the rest of ondevice runs in a process of its own
+        pending += (_PACKAGE / "ondevice").rglob("*.py")
     while pending:
         path = pending.pop()
         if path not in seen:

@@ -23,11 +23,6 @@ EXTRA = "torch"
 #: FFN neurons are kept in groups of this size: vector units work on so many numbers at least.
 NEURONS = 8
 
-#: Of a vocabulary at least this share stays. New texts have words that the training texts lack, and those, spelt in
-#: single characters, are read badly: on SST-2's validation texts 0.44 of BERT's tokens, which is what its training
-#: texts use and the characters, cost 0.9 points before recovery; 0.6 cost 0.4.
-LEAST_VOCABULARY = 0.53
-
 
 class Options(steps.Prune):
     """The recipe's step, and where texts are cut."""
@@ -57,7 +52,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     job.progress(0, 1, "steps", "scoring what to keep")
     model = _prune(model, training, options)
     if options.vocabulary == "corpus":
-        model, content = _cut_vocabulary(model, read_tokenizer(path), training, str(path))
+        model, content = _cut_vocabulary(model, read_tokenizer(path), training, options, str(path))
         path = job.work / "tokenizer.json"
         path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
         tokenizer = load_tokenizer(path, options.max_tokens)
@@ -102,14 +97,18 @@ def frequent_tokens(content: dict[str, Any], known: set[int], count: int) -> lis
 
 
 def _cut_vocabulary(
-    model: Encoder, content: dict[str, Any], training: TokenSplit, source: str
+    model: Encoder, content: dict[str, Any], training: TokenSplit, options: Options, source: str
 ) -> tuple[Encoder, dict[str, Any]]:
-    """Encoder and tokenizer.json without the tokens that the training texts never use."""
+    """Encoder and tokenizer.json without the tokens that the training texts never use.
+
+    Where `least_vocabulary` asks for more than those, frequent ones stay too: new texts have words that the training
+    texts lack, and spelt in single characters they are read badly.
+    """
     from .shrink import keep_tokens
 
     used = {token for ids in training.token_ids for token in ids} | {model.shape.pad_id}
     keep = kept_tokens(content, used, source)
-    missing = round(LEAST_VOCABULARY * model.shape.vocabulary) - len(keep)
+    missing = round(options.least_vocabulary * model.shape.vocabulary) - len(keep)
     if missing > 0:
         keep = sorted({*keep, *frequent_tokens(content, set(keep), missing)})
     return keep_tokens(model, keep), prune_tokenizer(content, keep)

@@ -75,7 +75,8 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
         path.write_text(json.dumps(make_wordpiece(texts["train"], SAMPLE_VOCABULARY), ensure_ascii=False), "utf-8")
         tokenizer = load_tokenizer(path, options.max_tokens)
         model = _new_model(tokenizer.get_vocab_size(), options.max_tokens, validation.label_names, job.seed)
-        options, tune = options.model_copy(update=SAMPLE_TRAINING), True
+        own = {k: v for k, v in SAMPLE_TRAINING.items() if k not in options.model_fields_set}
+        options, tune = options.model_copy(update=own), True
     else:
         from .hf_model import write_tokenizer
 

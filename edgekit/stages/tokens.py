@@ -24,7 +24,11 @@ def load_tokenizer(path: Path, max_tokens: int) -> Any:
     """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(json.dumps(read_tokenizer(path)))
+    content = json.dumps(read_tokenizer(path))
+    try:
+        tokenizer = Tokenizer.from_str(content)
+    except Exception as error:  # noqa: BLE001 (the library has no class of its own)
+        raise ConfigError(f"{path}: not a tokenizer: {error}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.enable_truncation(max_tokens)
@@ -57,7 +61,9 @@ def count_truncated(tokenizer: Any, texts: Sequence[str]) -> int:
 
 def check_tokenizer(path: Path, tokenizer: Any, vocabulary: int, positions: int) -> None:
     """Refuse a tokenizer that does not fit its model. Raises ConfigError naming both sizes."""
-    highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if highest < 0:
+        raise ConfigError(f"{path}: its vocabulary is empty")
     if highest >= vocabulary:
         raise ConfigError(
             f"{path}: its highest token id is {highest}, but the model beside it has {vocabulary} token vectors"

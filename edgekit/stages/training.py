@@ -240,6 +240,7 @@ class _Loop:
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"model.{name}"])
                 self.best[name] = tensors[f"best.{name}"]
-                states = ("step", "exp_avg", "exp_avg_sq")
-                self.optimizer.state[parameter] = {key: tensors[f"{key}.{name}"] for key in states}
+                kept = {key: tensors.get(f"{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+                if kept["step"] is not None:  # else it never had a gradient
+                    self.optimizer.state[parameter] = kept
         return at

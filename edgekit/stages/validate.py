@@ -216,10 +216,6 @@ def _notes(metrics: dict[str, Any], options: Options) -> list[str]:
             f"validated with {used['package']} {used['version']}, but the target names {used['target_version']}: "
             "check the device with `python3 -m ondevice verify`"
         )
-    if metrics["truncated_texts"]:
-        notes.append(
-            f"{metrics['truncated_texts']} texts have more than {options.buckets[-1]} tokens and lose their end"
-        )
     for name, other in metrics["also"].items():
         what = f"runtime {name}" + (f" {other['version']}" if other["version"] else "")
         if other["loads"] is None:

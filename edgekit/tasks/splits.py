@@ -33,17 +33,17 @@ def make_splits(tables: Mapping[str, Table], text_column: str | None, label_colu
     """
     base = tables["all"] if "all" in tables else tables["train"]
     text, label = find_columns(base, text_column, label_column)
-    notes = [f"{base.path.name}: texts from {_quoted(text)}, labels from {_quoted(label)}"]
+    notes = [f"texts from {_quoted(text)}, labels from {_quoted(label)}"]
     rows: dict[str, list[Row]] = {}
     for split, table in tables.items():
         names = (text, label) if table is base else _same_columns(table, base, text, label)
         if names is None or _is_unlabelled(split, table.columns[names[1]], base.columns[label]):
-            notes.append(f"{table.path.name}: has no labels, so the {split} split is left out")
+            notes.append(f"the {split} split has no labels and is left out")
             continue
         split = "train" if split == "all" else split
         rows[split], dropped = _clean(table, *names)
         if dropped:
-            notes.append(f"{table.path.name}: {dropped} rows without a text or a label dropped")
+            notes.append(f"{dropped} rows of the {split} split without a text or a label dropped")
     _check_classes(rows["train"], base, label)
     rows, leaks = _without_leaks(rows)
     if not rows["train"]:

@@ -133,7 +133,7 @@ def test_rows_without_text_or_label_are_dropped_and_counted(data: Path, work: Pa
     tsv(data / "train.tsv", [*many(30), ("", "a"), ("no label", ""), ("   ", "b")])
     outcome = run(data, work)
     assert sum(outcome.metrics[s] for s in ("train", "validation", "test")) == 30
-    assert "train.tsv: 3 rows without a text or a label dropped" in outcome.notes
+    assert "3 rows of the train split without a text or a label dropped" in outcome.notes
 
 
 def test_half_a_surrogate_pair_does_not_stop_it(data: Path, work: Path) -> None:
@@ -148,14 +148,14 @@ def test_an_unlabelled_test_file_is_left_out(data: Path, work: Path, mark: str) 
     tsv(data / "train.tsv", many(40, labels="01"))
     tsv(data / "test.tsv", [("a test", mark)] * 3)
     outcome = run(data, work)
-    assert "test.tsv: has no labels, so the test split is left out" in outcome.notes
+    assert "the test split has no labels and is left out" in outcome.notes
     assert outcome.metrics["test"] == 4  # split off the training rows instead
 
 
 def test_a_test_file_without_a_label_column_is_left_out(data: Path, work: Path) -> None:
     tsv(data / "train.tsv", many(40), header="sentence\tlabel\n")
     tsv(data / "test.tsv", [(str(n), f"test {n}") for n in range(4)], header="index\tsentence\n")
-    assert "test.tsv: has no labels, so the test split is left out" in run(data, work).notes
+    assert "the test split has no labels and is left out" in run(data, work).notes
 
 
 def test_a_header_in_the_test_file_alone_is_heeded(data: Path, work: Path) -> None:
@@ -182,9 +182,9 @@ def test_columns_by_name_by_content_and_as_told(data: Path, tmp_path: Path) -> N
         for name, options in (("named", {}), ("plain", {}))
     }
     told = run(data / "plain.csv", tmp_path / "told", text_column="gamma", label_column="beta")
-    assert notes["named"] == "named.csv: texts from column 'review', labels from column 'category'"
-    assert notes["plain"] == "plain.csv: texts from column 'delta', labels from column 'alpha'"
-    assert told.notes[0] == "plain.csv: texts from column 'gamma', labels from column 'beta'"
+    assert notes["named"] == "texts from column 'review', labels from column 'category'"
+    assert notes["plain"] == "texts from column 'delta', labels from column 'alpha'"
+    assert told.notes[0] == "texts from column 'gamma', labels from column 'beta'"
 
 
 @pytest.mark.parametrize(

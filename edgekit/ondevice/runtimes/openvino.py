@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,9 +25,10 @@ def version() -> str | None:
 def import_openvino() -> Any:
     """The library, without its telemetry: where that package cannot be imported, OpenVINO uses its own silent stub.
 
-    Otherwise the import alone writes into the user's home folder and reports itself.
+    Otherwise the import alone writes into the user's home folder and reports itself. OPENVINO_TELEMETRY=1 allows it.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    if os.environ.get("OPENVINO_TELEMETRY") != "1":
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     return openvino
