@@ -157,7 +157,7 @@ def test_a_killed_build_resumes_and_ends_with_the_same_digest(tmp_path: Path) ->
             assert process.returncode == 130
             assert "the same command goes on from there" in said
             assert "Traceback" not in said
-        assert not (tmp_path / "cut" / "dist").exists()
+        assert list((tmp_path / "cut" / "dist").iterdir()) == []
     resumed = build(tmp_path / "cut", recipe, "intel-cpu")
     assert resumed["digest"] == whole["digest"]
 
