@@ -25,6 +25,7 @@ max_tokens = 32
 [[stage]]
 step = "teacher"
 epochs = 1
+evaluations = 4
 [[stage]]
 step = "distill"
 epochs = 1
@@ -147,7 +148,7 @@ def test_a_killed_build_resumes_and_ends_with_the_same_digest(tmp_path: Path) ->
             [sys.executable, "-m", "edgekit", *map(str, words)], stderr=subprocess.PIPE, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores Ctrl-C
         )  # fmt: skip
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not list(running.glob(f"{stage}-*/checkpoints/*")):
             assert time.monotonic() < deadline and process.poll() is None, f"{stage} wrote no checkpoint"
             time.sleep(0.02)
