@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import json_option, print_json, print_table
+from .console import json_option, print_json
 from .options import SAMPLE_TASK, open_store, plan_from, plan_options
+
+if TYPE_CHECKING:
+    from ..plan import Step
 
 
 @click.command("plan", epilog="Example: edgekit plan --recipe distilbert-int8 --target raspberrypi")
@@ -36,23 +39,16 @@ def command(store_path: Path | None, as_json: bool, **what: Any) -> None:
         return
     if plan.inputs.is_sample:
         click.echo(SAMPLE_TASK)
-    print_table(
-        ("#", "stage", "takes → makes", "state", "key"),
-        [
-            (
-                str(i),
-                s.stage,
-                f"{s.accepts or 'your files'} → {s.produces}",
-                _state(s.missing, s.extra, there),
-                s.key[:16],
-            )
-            for i, (s, there) in enumerate(zip(plan.steps, cached, strict=True), start=1)
-        ],
-    )
+    stages = max(len(step.stage) for step in plan.steps)
+    for number, (step, there) in enumerate(zip(plan.steps, cached, strict=True), start=1):
+        way = f"{step.accepts or 'your files'} → {step.produces}"
+        click.echo(f"{number}  {step.stage:{stages}}  {way:20}  {step.key[:16]}  {_state(step, there)}")
     click.echo(f"makes the bundle {plan.name}; {sum(cached)} of {len(cached)} steps are in {store.root}")
 
 
-def _state(missing: tuple[str, ...], extra: str, cached: bool) -> str:
+def _state(step: Step, cached: bool) -> str:
     if cached:
         return "cached"
-    return f"needs {', '.join(missing)}: pip install 'edgekit[{extra}]'" if missing else "to do"
+    if step.missing:
+        return f"needs {', '.join(step.missing)}: pip install 'edgekit[{step.extra}]'"
+    return "to do"
