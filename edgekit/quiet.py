@@ -13,7 +13,6 @@ from pathlib import Path
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "DO_NOT_TRACK": "1",
     "TF_USE_LEGACY_KERAS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.artifact import FORMATS
 from edgekit.stages import STAGES, load_stage
 
 PACKAGE = Path(__file__).parents[1] / "edgekit"
@@ -108,7 +109,7 @@ def test_the_tuple_of_stages_is_what_the_folder_holds() -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_says_what_it_takes_and_makes(name: str) -> None:
     stage = load_stage(name)
-    assert stage.PRODUCES
+    assert stage.PRODUCES in FORMATS
     assert isinstance(stage.USES, tuple)
     assert stage.EXTRA
     assert stage.Options.model_config["frozen"]
