@@ -7,7 +7,8 @@
     │   └── MissingExtra    … because its frameworks are not installed
     ├── AccuracyError   5   the artifact works but keeps too little of the teacher
     ├── BundleError     6   a bundle that is incomplete, changed or of another schema
-    └── StoreError      7   the store cannot be used: newer schema, full disk, no permission
+    ├── StoreError      7   the store cannot be used: newer schema, full disk, no permission
+    └── ProfileError    8   a profile that cannot be made, read, or set beside another
 
 A message is one line: it names the file and the key, what was found, and what is possible.
 """
@@ -72,6 +73,12 @@ class StoreError(EdgekitError):
     """The store of finished steps cannot be used: newer schema, full disk, no permission."""
 
     exit_code = 7
+
+
+class ProfileError(EdgekitError):
+    """A profile that cannot be made or read, or that is unlike what it should be compared with."""
+
+    exit_code = 8
 
 
 def did_you_mean(found: str, possible: Iterable[str]) -> str:
