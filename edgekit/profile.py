@@ -17,6 +17,7 @@ from .tomlfile import validate
 SCHEMA = 1
 Scenario = Literal["SingleStream", "MultiStream", "Server", "Offline"]
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+Reading = Annotated[tuple[float, float], Field(strict=False)]  # JSON has no tuples
 
 
 class Part(BaseModel):
@@ -214,7 +215,7 @@ class SensorInfo(Part):
     idle_seconds: float
     readings: int
     problems: list[str]
-    series: Annotated[list[tuple[float, float]], Field(strict=False, description="unix seconds, watts")] = []
+    series: Annotated[list[Reading], Field(description="unix seconds, watts")] = []
 
 
 class Energy(Part):

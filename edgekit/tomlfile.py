@@ -67,7 +67,7 @@ def _place(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[str, typ
     """Where a fault lies in words, the model that owns the key, and the key itself."""
     owner: type[BaseModel] | None = model
     words: list[str] = []
-    parts = list(loc)
+    parts = [part for part in loc if part != "[key]"]  # pydantic's word for a fault of a mapping's key itself
     while len(parts) > 1 and owner is not None:
         name = str(parts.pop(0))
         annotation = next((f.annotation for n, f in owner.model_fields.items() if name in (n, f.alias)), None)
@@ -75,6 +75,8 @@ def _place(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[str, typ
         if not members:
             return " ".join(words), owner, name
         number = f" {int(parts.pop(0)) + 1}" if parts and isinstance(parts[0], int) else ""
+        if get_origin(annotation) is dict and len(parts) > 1:
+            number = f" {parts.pop(0)}"
         tag = f" ({parts.pop(0)})" if parts and len(members) > 1 and parts[0] in _tags(members) else ""
         words.append(f"{name}{number}{tag}")
         owner = members[0] if len(members) == 1 else _tags(members).get(tag.strip(" ()"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.ondevice.document import document_id
 from edgekit.ondevice.stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
 from edgekit.profile import Profile, parse_profile
 
@@ -68,8 +68,7 @@ def make_profile(latencies_ms: Mapping[str, Sequence[float]] | Sequence[float] |
         for parent in parents:
             part = part[parent]
         part[key] = value
-    rest = {key: value for key, value in document.items() if key != "id"}
-    document["id"] = document["id"] or hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:12]
+    document["id"] = document["id"] or document_id(document)
     return document
 
 
