@@ -8,6 +8,8 @@ from typing import Any
 
 from ..errors import OnDeviceError
 from .buckets import Array, Predict, installed_version, serve
+from .interpreter import open_interpreter
+from .model import Model
 
 FORMAT = "tflite"
 PACKAGE = "ai-edge-litert"
@@ -52,3 +54,10 @@ def load_signatures(
         return serve(buckets, open_bucket)
     except (RuntimeError, ValueError) as error:
         raise OnDeviceError(f"{package}: cannot load {model.name}: {' '.join(str(error).split())}") from None
+
+
+def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
+    """Load a bare .tflite. Raises OnDeviceError."""
+    from ai_edge_litert import interpreter
+
+    return open_interpreter(interpreter, PACKAGE, model, device, threads)

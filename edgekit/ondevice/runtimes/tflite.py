@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import OnDeviceError
 from .buckets import Predict, installed_version
+from .interpreter import open_interpreter
 from .litert import load_signatures
+from .model import Model
 
 FORMAT = "tflite"
 PACKAGE = "tflite-runtime"
@@ -22,3 +25,12 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
     from tflite_runtime import interpreter
 
     return load_signatures(interpreter, PACKAGE, model, buckets, device, threads, reference)
+
+
+def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
+    """Load a bare .tflite. Raises OnDeviceError, with `profiling` always: this library times no operators."""
+    if profiling:
+        raise OnDeviceError(f"{PACKAGE}: its Python library times no operators; use runtime litert for that")
+    from tflite_runtime import interpreter
+
+    return open_interpreter(interpreter, PACKAGE, model, device, threads)
