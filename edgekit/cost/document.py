@@ -1,0 +1,269 @@
+"""The cost document: what `edgekit cost --json` prints and `edgekit report` draws. Kind "edgekit-cost", schema 1.
+
+One document answers one question, told apart by `question`: "edge-or-cloud" (EdgeOrCloud) or "distillation"
+(Distillation). Money is in US dollars as each key's name says; `currency` is only how the user wants it shown:
+shown = usd x per_usd. A month is 1/12 of 365 days (730 hours), three years are 36 of them. Unknown is null, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypedDict, cast
+
+from ..errors import ProfileError
+
+KIND = "edgekit-cost"
+SCHEMA = 1
+
+Provenance = Literal["measured", "quoted", "given", "default"]
+
+
+class InputRow(TypedDict):
+    """One input. `low` and `high` are the range that tornado and Monte-Carlo take it through; null: it is fixed."""
+
+    name: str  #: the option and the scenario's key: edge_device_usd
+    side: Literal["volume", "edge", "cloud", "build", "requirement"]
+    label: str  #: in words: "device price"
+    value: float | str
+    unit: str  #: USD, USD/h, predictions/s, share, W …; empty for a choice
+    low: float | None
+    high: float | None
+    range: str  #: where the range comes from: "95 % interval", "given", "assumed ±20 %", "fixed"
+    provenance: Provenance
+    source: str  #: "profile 0123456789ab, Offline", "AWS price list, 2026-04", "option", ""
+
+
+class Part(TypedDict):
+    """One category of a side's cost: one layer of its stack."""
+
+    category: str  #: instances, egress, load_balancer, storage | device, failures, energy, connectivity, fleet …
+    label: str
+    usd_per_month: float
+    usd_per_million: float
+    usd_3_year: float
+
+
+class SideRow(TypedDict):
+    """What one side costs at the volume asked for. The parts add up to the totals."""
+
+    name: str  #: "g4dn.xlarge, us-east-1, on demand"; "distilbert-int8-raspberrypi on Raspberry Pi 5 …"
+    units: float  #: devices; for the cloud instances, as the mean over the day
+    peak_units: float
+    unit_name: Literal["device", "instance"]
+    utilisation: float  #: of all units, over the day; follows from volume and units
+    usd_per_month: float
+    usd_per_million: float
+    usd_3_year: float
+    parts: list[Part]
+    unknown: list[str]  #: what could not be counted: "energy: no power reading …"; then totals are without it
+    upfront_usd: float  #: paid before the first prediction
+    kwh_per_month: float | None
+    kwh_3_year: float | None
+    kg_co2e_per_month: float | None
+    kg_co2e_3_year: float | None
+
+
+class Check(TypedDict):
+    """A requirement against what was measured."""
+
+    name: Literal["latency", "accuracy"]
+    side: Literal["edge", "cloud"]
+    limit: float
+    value: float | None
+    unit: str  #: ms, share
+    state: Literal["pass", "fail", "unknown"]
+    source: str  #: "SingleStream p99, profile 0123456789ab" or what would tell
+
+
+class CurvePoint(TypedDict):
+    """Both sides at one volume."""
+
+    per_day: float
+    edge_usd_per_million: float
+    cloud_usd_per_million: float
+
+
+class BreakEven(TypedDict):
+    """A volume at which the cheaper side changes."""
+
+    per_day: float
+    cheaper_below: Literal["edge", "cloud"]
+    cheaper_above: Literal["edge", "cloud"]
+    step: bool  #: true: the costs jump past each other there, where one more device or instance is needed
+
+
+class TornadoRow(TypedDict):
+    """One input moved alone through its range; the rows with the widest swing first."""
+
+    input: str
+    label: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    usd_3_year_saving_at_low: float
+    usd_3_year_saving_at_high: float
+    usd_3_year_swing: float
+    flips: bool  #: the cheaper side changes within the range
+
+
+class Histogram(TypedDict):
+    """`counts` has one entry less than `edges`."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class MonteCarlo(TypedDict):
+    """All inputs moved together, each drawn from a triangle over its range with its value as the mode."""
+
+    draws: int
+    seed: int
+    distribution: str
+    quantiles: dict[str, dict[str, float]]  #: figure -> {"p5", "p25", "p50", "p75", "p95"}
+    usd_3_year_saving_histogram: Histogram
+    share_edge_cheaper: float
+
+
+class Flip(TypedDict):
+    """What one input must become for the verdict to change, all else as it is."""
+
+    input: str
+    label: str
+    unit: str
+    value: float
+    flips_at: float
+    change: float  #: flips_at / value - 1
+
+
+class Verdict(TypedDict):
+    """The answer."""
+
+    cheaper: Literal["edge", "cloud", "neither"]
+    sentence: str
+    flips: list[Flip]  #: the nearest first
+
+
+class Currency(TypedDict):
+    """How money is shown."""
+
+    label: str
+    per_usd: float
+
+
+class Mark(TypedDict):
+    """Why not to trust a profile that this rests on."""
+
+    side: str  #: edge, cloud, teacher, student
+    profile: str  #: its id
+    mark: str  #: "noisy: …", "throttled: …", "partial: …"
+
+
+class Frame(TypedDict):
+    """What both questions have in common."""
+
+    schema: int
+    kind: str
+    id: str  #: 12 hex digits of the sha256 of the rest, without `created`
+    created: str  #: UTC, ISO 8601
+    edgekit: str
+    title: str
+    currency: Currency
+    inputs: list[InputRow]
+    marks: list[Mark]
+    notes: list[str]
+
+
+class EdgeOrCloud(Frame):
+    """`edgekit cost --edge … --cloud …`."""
+
+    question: Literal["edge-or-cloud"]
+    per_day: float
+    traffic: list[float] | None  #: predictions in each hour of the day, where a curve was given
+    edge: SideRow
+    cloud: SideRow
+    usd_per_month_saving: float  #: cloud less edge; negative where the edge costs more
+    usd_3_year_saving: float
+    roi: float | None  #: 3-year saving / what the edge ties up (devices and builds) in 3 years
+    payback_months: float | None  #: up-front money / monthly saving in running cost; null: never
+    break_even: BreakEven | None  #: the nearest one to the volume asked for
+    break_evens: list[BreakEven]  #: nearest one below and nearest one above, within a factor of 1,000
+    curve: list[CurvePoint]  #: rising volume, evenly spaced in its logarithm
+    checks: list[Check]
+    tornado: list[TornadoRow]
+    monte_carlo: MonteCarlo
+    verdict: Verdict
+
+
+class ModelRow(TypedDict):
+    """Teacher or student on the machine."""
+
+    name: str
+    per_second: float
+    usd_per_million: float
+    usd_per_million_low: float | None  #: from the throughput's interval
+    usd_per_million_high: float | None
+    accuracy: dict[str, float]
+
+
+class Claim(TypedDict):
+    """What others say; not measured here."""
+
+    claim: str
+    source: str
+    reviewed: bool
+
+
+class Distillation(Frame):
+    """`edgekit cost --teacher-profile … --student-profile …`: does distilling pay on the same machine?"""
+
+    question: Literal["distillation"]
+    teacher: ModelRow
+    student: ModelRow
+    speedup: float
+    reduction: float  #: 1 - student / teacher, as a share
+    reduction_low: float | None
+    reduction_high: float | None
+    retention: float | None
+    per_day: float | None
+    usd_per_month_saving: float | None  #: where a volume is given
+    build_usd: float | None
+    payback_months: float | None
+    usd_3_year_saving: float | None  #: less the builds
+    claims: list[Claim]
+    sentence: str
+
+
+def read_cost(path: Path) -> EdgeOrCloud | Distillation:
+    """A cost document from its file. Raises ProfileError naming the file, what was found and what is possible."""
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ProfileError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ProfileError(f"{path}: not JSON, or cut short: {error}") from None
+    return check_cost(document, str(path))
+
+
+def check_cost(document: Any, source: str) -> EdgeOrCloud | Distillation:
+    """A parsed document as one of the two types; raises ProfileError for anything else. `source` starts the line."""
+    found = document.get("kind") if isinstance(document, dict) else type(document).__name__
+    if found != KIND:
+        raise ProfileError(f"{source}: not a cost document: key 'kind': found {found!r}, expected '{KIND}'")
+    if document.get("schema") != SCHEMA:
+        raise ProfileError(
+            f"{source}: cost schema {document.get('schema')!r}, this edgekit knows {SCHEMA}; run it again"
+        )
+    types: dict[Any, type[Any]] = {"edge-or-cloud": EdgeOrCloud, "distillation": Distillation}
+    kind = types.get(document.get("question"))
+    if kind is None:
+        raise ProfileError(
+            f"{source}: key 'question': found {document.get('question')!r}, expected {' or '.join(types)}"
+        )
+    missing = sorted(kind.__annotations__.keys() - document.keys())
+    if missing:
+        raise ProfileError(f"{source}: key '{missing[0]}' is missing")
+    return cast("EdgeOrCloud | Distillation", document)
