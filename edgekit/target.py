@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from .catalog import find
 from .errors import ConfigError
@@ -25,6 +26,63 @@ class Runtime(StepOptions):
         dict[str, str],
         Field(default_factory=dict, description="other runtimes and versions on such devices; tried and reported"),
     ]
+
+
+def exact(value: Any) -> Decimal:
+    """A TOML number, or a string of digits, as the decimal that was written. Raises ValueError for anything else."""
+    try:
+        number = Decimal(str(value)) if not isinstance(value, bool) else Decimal("nan")
+    except ArithmeticError:
+        number = Decimal("nan")
+    if not number.is_finite():
+        raise ValueError("expected a number")
+    return number
+
+
+class Published(StepOptions):
+    """A throughput that someone else published for one GPU. What they do not say is None."""
+
+    model: Annotated[str, Field(description="as its publisher names it: bert-base")]
+    layers: int | None = None
+    width: int | None = None
+    tokens: int | None = None
+    batch: int | None = None
+    precision: str | None = None
+    software: str
+    per_second: Annotated[Decimal, BeforeValidator(exact), Field(gt=0, description="samples a second on one GPU")]
+    source: str
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """How a user picks it: bert-base int8 128 tokens batch 32 TensorRT 8.2."""
+        words = (
+            self.model, self.precision, self.tokens and f"{self.tokens} tokens", self.batch and f"batch {self.batch}",
+            self.software,
+        )  # fmt: skip
+        return " ".join(word for word in words if word)
+
+
+class Gpu(StepOptions):
+    """The graphics processor of a target."""
+
+    name: str
+    published: Annotated[tuple[Published, ...], Field(strict=False, description="throughputs of one of them")] = ()
+
+
+class Cloud(StepOptions):
+    """A machine that is rented by the hour."""
+
+    instance: Annotated[str, Field(description="the provider's name for it: g4dn.xlarge")]
+    provider: str
+    gpus: Annotated[int, Field(ge=0)]
+    pricing: Annotated[Literal["on_demand", "reserved", "spot"], Field(description="what usd_per_hour is")]
+    usd_per_hour: Annotated[
+        dict[str, Annotated[Decimal, BeforeValidator(exact), Field(ge=0)]],
+        Field(min_length=1, description="by region; the first one stands in where none is named"),
+    ]
+    as_of: Annotated[str, Field(description="when the prices were looked up: 2026-04")]
+    source: str
 
 
 class Target(StepOptions):
@@ -46,6 +104,8 @@ class Target(StepOptions):
             description="what this target alone knows of a step, such as options.quantize.overflow_fix",
         ),
     ]
+    gpu: Gpu | None = None
+    cloud: Cloud | None = None
 
     @property
     def name(self) -> str:
