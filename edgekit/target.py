@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from .catalog import find
 from .errors import ConfigError
 from .steps import StepOptions
-from .tomlfile import read_toml, validate
+from .tomlfile import Exact, read_toml, validate
 
 
 class Runtime(StepOptions):
@@ -28,17 +27,6 @@ class Runtime(StepOptions):
     ]
 
 
-def exact(value: Any) -> Decimal:
-    """A TOML number, or a string of digits, as the decimal that was written. Raises ValueError for anything else."""
-    try:
-        number = Decimal(str(value)) if not isinstance(value, bool) else Decimal("nan")
-    except ArithmeticError:
-        number = Decimal("nan")
-    if not number.is_finite():
-        raise ValueError("expected a number")
-    return number
-
-
 class Published(StepOptions):
     """A throughput that someone else published for one GPU. What they do not say is None."""
 
@@ -49,7 +37,7 @@ class Published(StepOptions):
     batch: int | None = None
     precision: str | None = None
     software: str
-    per_second: Annotated[Decimal, BeforeValidator(exact), Field(gt=0, description="samples a second on one GPU")]
+    per_second: Annotated[Exact, Field(gt=0, description="samples a second on one GPU")]
     source: str
     note: str = ""
 
@@ -78,7 +66,7 @@ class Cloud(StepOptions):
     gpus: Annotated[int, Field(ge=0)]
     pricing: Annotated[Literal["on_demand", "reserved", "spot"], Field(description="what usd_per_hour is")]
     usd_per_hour: Annotated[
-        dict[str, Annotated[Decimal, BeforeValidator(exact), Field(ge=0)]],
+        dict[str, Annotated[Exact, Field(ge=0)]],
         Field(min_length=1, description="by region; the first one stands in where none is named"),
     ]
     as_of: Annotated[str, Field(description="when the prices were looked up: 2026-04")]

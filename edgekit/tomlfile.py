@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def exact(value: Any) -> Decimal:
+    """A number, or a string of digits, as the decimal that was written. Raises ValueError for anything else."""
+    try:
+        number = Decimal("nan") if isinstance(value, bool) else Decimal(str(value))
+    except ArithmeticError:
+        number = Decimal("nan")
+    if not number.is_finite():
+        raise ValueError("expected a number")
+    return number
+
+
+#: A field for money and what is multiplied with it.
+Exact = Annotated[Decimal, BeforeValidator(exact)]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
