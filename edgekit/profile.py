@@ -83,6 +83,7 @@ class MachineState(Part):
     throttle_events: Annotated[int | None, Field(description="x86 thermal_throttle counters, summed")]
     load_1m: float | None
     steal_percent: Annotated[float | None, Field(description="since the state before; None at the first")]
+    other_load: Annotated[float | None, Field(description="processors that others kept busy since then")] = None
 
 
 class Machine(Part):
