@@ -32,8 +32,10 @@ _WORDS = {
 }
 
 
-def random_samples(inputs: Sequence[Tensor], count: int, seed: int, vocabulary: int | None) -> list[dict[str, Array]]:
-    """`count` samples, an array per input name, the same for the same seed.
+def random_samples(
+    inputs: Sequence[Tensor], count: int, seed: int, vocabulary: int | None = None
+) -> tuple[list[dict[str, Array]], list[str]]:
+    """`count` samples, an array per input name, the same for the same seed; and what was assumed of the inputs.
 
     `vocabulary` is for token ids whose table the runtime does not show. Raises OnDeviceError for a type such as text.
     """
@@ -44,19 +46,8 @@ def random_samples(inputs: Sequence[Tensor], count: int, seed: int, vocabulary: 
     for _ in range(count):
         filled = rng.uniform(MIN_FILLED, 1) if padded else 1.0
         samples.append({t.name: _values(t, kinds[t.name], rng, filled, vocabulary) for t in inputs})
-    return samples
-
-
-def assumptions(inputs: Sequence[Tensor], vocabulary: int | None) -> str:
-    """What `random_samples` assumes of each input, in one line."""
-    said = []
-    for tensor in inputs:
-        kind = _kind(tensor, inputs)
-        line = f"{tensor.name}: {_WORDS[kind].format(top=_top(tensor, vocabulary))}"
-        if kind == "ids" and tensor.vocabulary is None and vocabulary is None:
-            line += " (the vocabulary's size is unknown)"
-        said.append(line)
-    return "random values: " + "; ".join(said)
+    assumed = "; ".join(_assumption(tensor, kinds[tensor.name], vocabulary) for tensor in inputs)
+    return samples, [f"random values: {assumed}"]
 
 
 def load_samples(path: Path, inputs: Sequence[Tensor]) -> list[dict[str, Array]]:
@@ -107,6 +98,13 @@ def _kind(tensor: Tensor, inputs: Sequence[Tensor]) -> str:
         return "positions"
     # In a model that looks up tokens, an integer input that looks up nothing says which of them count.
     return "mask" if tensor.vocabulary is None and any(t.vocabulary for t in inputs) else "ids"
+
+
+def _assumption(tensor: Tensor, kind: str, vocabulary: int | None) -> str:
+    """What an input is fed, in words."""
+    unknown = kind == "ids" and tensor.vocabulary is None and vocabulary is None
+    said = _WORDS[kind].format(top=_top(tensor, vocabulary))
+    return f"{tensor.name} {said}" + (" (the vocabulary's size is unknown)" if unknown else "")
 
 
 def _top(tensor: Tensor, vocabulary: int | None) -> int:

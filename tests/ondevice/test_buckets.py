@@ -55,5 +55,5 @@ def test_what_is_not_installed_has_no_version() -> None:
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(OnDeviceError, match="no runtime 'tensorrt'; possible: litert, openvino, tflite"):
+    with pytest.raises(OnDeviceError, match="no runtime 'tensorrt'; possible: litert, onnxruntime, openvino, tflite"):
         load_runtime("tensorrt")

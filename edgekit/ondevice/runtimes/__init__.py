@@ -6,19 +6,27 @@ A runtime module provides, without importing its library at its top:
     PACKAGE    the pip distribution that installs it
     version()  that distribution's version here, or None
     load(model, buckets, device, threads, reference) -> predict
+    open_model(model, device, threads, profiling) -> Model
 
-`predict(input_ids, attention_mask) -> logits` takes one text, two integer arrays [1, tokens] of at most the last
-bucket's length, and answers float32 [labels]. With `reference` the same runtime computes in a plainer way.
+`predict(input_ids, attention_mask) -> logits` serves a bundle: it takes one text, two integer arrays [1, tokens] of at
+most the last bucket's length, and answers float32 [labels]. With `reference` the same runtime computes in a plainer
+way. A `Model`, of `model.py`, is any model file with the inputs and outputs that it has, for the profiler.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from ..errors import OnDeviceError
 
-RUNTIMES = ("litert", "openvino", "tflite")
+RUNTIMES = ("litert", "onnxruntime", "openvino", "tflite")
+
+#: A model file's suffix -> the runtimes that load it, the preferred one first.
+SUFFIXES = {".tflite": ("litert", "tflite"), ".xml": ("openvino",), ".onnx": ("onnxruntime",)}
+#: Files that run code of their author's when they are loaded.
+PICKLES = (".pt", ".pth", ".th", ".pkl", ".ckpt")
 
 
 def load_runtime(name: str) -> ModuleType:
@@ -29,3 +37,25 @@ def load_runtime(name: str) -> ModuleType:
         return import_module(f"{__name__}.{name}")
     except ModuleNotFoundError:
         raise OnDeviceError(f"runtime '{name}' cannot load this bundle's format, so the bundle is without it") from None
+
+
+def runtime_for(model: Path) -> str:
+    """The installed runtime for a model file, by its suffix.
+
+    Raises OnDeviceError where no runtime loads such a file, an IR lacks its .bin, or the runtime is not installed.
+    """
+    suffix = model.suffix.lower()
+    if suffix in PICKLES:
+        raise OnDeviceError(
+            f"{model}: a pickle, which runs its author's code when loaded, so it is not; export to ONNX"
+        )
+    if suffix not in SUFFIXES:
+        raise OnDeviceError(f"{model}: no runtime loads '{suffix}'; possible: .tflite, .xml (OpenVINO IR), .onnx")
+    if suffix == ".xml" and not model.with_suffix(".bin").is_file():
+        raise OnDeviceError(f"{model}: an IR is two files, and {model.with_suffix('.bin').name} is not beside it")
+    modules = {name: load_runtime(name) for name in SUFFIXES[suffix]}
+    for name, module in modules.items():
+        if module.version() is not None:
+            return name
+    package = modules[SUFFIXES[suffix][0]].PACKAGE
+    raise OnDeviceError(f"{model}: needs {package}, which is not installed: pip install {package}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import OnDeviceError
 from .buckets import Array
-from .model import Model, Tensor, check_feeds, check_file, one_line, refuse_device, resolve_shape
+from .model import NO_OPERATORS, Model, Tensor, check_feeds, check_file, one_line, refuse_device, resolve_shape
 
 #: Operators that hand token ids on, unchanged in value.
 _PASSING = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
@@ -77,7 +77,7 @@ class _Subgraph:
 
     def operators(self) -> list[dict[str, Any]]:
         """The Interpreter times no operators. Raises OnDeviceError."""
-        raise OnDeviceError("was not opened with profiling")
+        raise OnDeviceError(NO_OPERATORS)
 
 
 class _Signature:
@@ -113,7 +113,7 @@ class _Signature:
 
     def operators(self) -> list[dict[str, Any]]:
         """The Interpreter times no operators. Raises OnDeviceError."""
-        raise OnDeviceError("was not opened with profiling")
+        raise OnDeviceError(NO_OPERATORS)
 
 
 def _tensor(name: str, detail: Mapping[str, Any], notes: list[str], tables: Mapping[str, int]) -> Tensor:

@@ -14,6 +14,8 @@ from .buckets import Array
 #: What a dimension that the model leaves open becomes: the first (batch) one, any other (a sequence) so many tokens.
 OPEN_BATCH = 1
 OPEN_LENGTH = 128
+#: Why a model has no per-operator times.
+NO_OPERATORS = "no operator times: it was not opened with profiling, or has not run"
 
 
 class Tensor(NamedTuple):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import numpy as np
 
 from ..errors import OnDeviceError
 from .buckets import Array, Predict, installed_version, serve
+from .model import NO_OPERATORS, Model, Tensor, check_feeds, check_file, resolve_shape, summed
 
 FORMAT = "ir"
 PACKAGE = "openvino"
+#: Operators that hand token ids on, unchanged in value.
+_PASSING = ("Convert", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def version() -> str | None:
@@ -36,11 +40,7 @@ def import_openvino() -> Any:
 
 def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
     """Read an IR and compile it for every bucket, as `reference` for the last one only. Raises OnDeviceError."""
-    openvino = import_openvino()
-    core = openvino.Core()
-    here = core.available_devices
-    if device.partition(".")[0] not in {name.partition(".")[0] for name in here}:
-        raise OnDeviceError(f"{PACKAGE}: no device '{device}' here; possible: {', '.join(here)}")
+    openvino, core = import_openvino(), _core(device)
     try:
         network = core.read_model(model)
         settings = _settings(network, device, threads, reference)
@@ -64,7 +64,16 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
         shapes = buckets[-1:] if reference else buckets
         return serve(shapes, open_bucket, network.input("input_ids").element_type.to_dtype())
     except RuntimeError as error:
-        raise OnDeviceError(f"{PACKAGE}: cannot load {model.name}: {' '.join(str(error).split())}") from None
+        raise OnDeviceError(f"{PACKAGE}: cannot load {model.name}: {_plain(error)}") from None
+
+
+def _core(device: str) -> Any:
+    """OpenVINO's entry. Raises OnDeviceError where it has no such device here."""
+    core = import_openvino().Core()
+    here = core.available_devices
+    if device.partition(".")[0] not in {name.partition(".")[0] for name in here}:
+        raise OnDeviceError(f"{PACKAGE}: no device '{device}' here; possible: {', '.join(here)}")
+    return core
 
 
 def _settings(network: Any, device: str, threads: int, reference: bool) -> dict[str, Any]:
@@ -85,3 +94,119 @@ def _settings(network: Any, device: str, threads: int, reference: bool) -> dict[
     elif reference:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     return settings
+
+
+def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
+    """Load a bare IR, at the precision that the runtime chooses. Raises OnDeviceError."""
+    core = _core(device)
+    check_file(model)
+    check_file(model.with_suffix(".bin"))
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": profiling}
+    if device == "CPU":
+        settings.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1)
+    try:
+        network = core.read_model(model)
+        notes: list[str] = []
+        tables = _tables(network)
+        shapes = {port.any_name: _shape(port, notes) for port in network.inputs}
+        if network.is_dynamic():
+            network.reshape({name: list(shape) for name, shape in shapes.items()})
+        compiled = core.compile_model(network, device, settings)
+        inputs = [
+            Tensor(port.any_name, shapes[port.any_name], port.element_type.to_dtype(), None, tables.get(port.any_name))
+            for port in network.inputs
+        ]
+        notes.append(f"computes in {compiled.get_property('INFERENCE_PRECISION_HINT').to_string()} where it may")
+        return _Compiled(compiled, inputs, notes, profiling)
+    except (RuntimeError, TypeError) as error:
+        raise OnDeviceError(f"{PACKAGE}: cannot load {model.name}: {_plain(error)}") from None
+
+
+class _Compiled:
+    """One infer request. Its inputs, and the outputs whose shapes are known, lie in numpy's memory."""
+
+    def __init__(self, compiled: Any, inputs: list[Tensor], notes: list[str], profiling: bool) -> None:
+        openvino = import_openvino()
+        self.inputs, self.notes = inputs, notes
+        self._request = request = compiled.create_infer_request()
+        self._infer = request.infer
+        self._slots: list[tuple[str, Array, tuple[int, ...], Any]] = []
+        for place, tensor in enumerate(inputs):
+            memory = np.zeros(tensor.shape, tensor.dtype)
+            request.set_input_tensor(place, openvino.Tensor(memory, shared_memory=True))
+            self._slots.append((tensor.name, memory, tensor.shape, tensor.dtype))
+        self._answers: list[tuple[str, Callable[[], Array]]] = []
+        for place, port in enumerate(compiled.outputs):
+            name = port.any_name if port.names else f"output_{place}"
+            self._answers.append((name, self._place_output(place, port)))
+        self._spent: dict[str, tuple[int, float]] | None = {} if profiling else None
+
+    def _place_output(self, place: int, port: Any) -> Callable[[], Array]:
+        """A function that copies this output."""
+        if port.partial_shape.is_dynamic:
+            return lambda: np.array(self._request.get_output_tensor(place).data)
+        memory: Array = np.zeros(tuple(port.shape), port.element_type.to_dtype())
+        self._request.set_output_tensor(place, import_openvino().Tensor(memory, shared_memory=True))
+        return memory.copy
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        """Copy one sample into the request's memory. Raises OnDeviceError."""
+        for name, memory, shape, dtype in self._slots:
+            found = feeds.get(name)
+            if found is None or found.shape != shape or found.dtype != dtype:
+                check_feeds(feeds, self.inputs)
+                raise OnDeviceError(f"input {name}: missing")
+            memory[...] = found
+
+    def invoke(self) -> None:
+        """Compute once. Raises OnDeviceError."""
+        try:
+            self._infer(share_outputs=True)
+        except RuntimeError as error:
+            raise OnDeviceError(_plain(error)) from None
+        if self._spent is not None:
+            self._count(self._spent)
+
+    def outputs(self) -> dict[str, Array]:
+        """Copies of the outputs by name."""
+        return {name: copy() for name, copy in self._answers}
+
+    def operators(self) -> list[dict[str, Any]]:
+        """Milliseconds by type of operator, as PERF_COUNT gives them, in whole microseconds per call."""
+        if not self._spent:
+            raise OnDeviceError(NO_OPERATORS)
+        return summed(self._spent)
+
+    def _count(self, spent: dict[str, tuple[int, float]]) -> None:
+        """Add the last inference's times, which the next one overwrites."""
+        for node in self._request.profiling_info:
+            if node.status.name == "EXECUTED":
+                calls, ms = spent.get(node.node_type, (0, 0.0))
+                spent[node.node_type] = calls + 1, ms + node.real_time.total_seconds() * 1000
+
+
+def _shape(port: Any, notes: list[str]) -> tuple[int, ...]:
+    """The concrete shape of an input."""
+    if port.partial_shape.rank.is_dynamic:
+        raise OnDeviceError(f"input {port.any_name}: its number of dimensions is open; fix it when converting")
+    return resolve_shape(port.any_name, [d.get_length() if d.is_static else None for d in port.partial_shape], notes)
+
+
+def _tables(network: Any) -> dict[str, int]:
+    """Input -> rows of the smallest table that it looks up."""
+    rows: dict[str, int] = {}
+    for gather in (op for op in network.get_ops() if op.get_type_name() == "Gather"):
+        table = gather.input_value(0).get_partial_shape()
+        source = gather.input_value(1).get_node()
+        while source.get_type_name() in _PASSING:
+            source = source.input_value(0).get_node()
+        if source.get_type_name() == "Parameter" and table.is_static and len(table) == 2:
+            name = source.output(0).any_name
+            rows[name] = min(rows.get(name, table[0].get_length()), table[0].get_length())
+    return rows
+
+
+def _plain(error: Exception) -> str:
+    """What OpenVINO says, in one line, without the places in its own source that it begins with."""
+    said = re.sub(r"Exception from \S+:\d+:|Check '[^']*' failed at \S+:\d+:", " ", str(error))
+    return " ".join(said.split())

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import OnDeviceError
 from .buckets import Predict, installed_version
 from .interpreter import open_interpreter
+from .litert import PACKAGE as LITERT
 from .litert import load_signatures
 from .model import Model
 
@@ -33,4 +34,7 @@ def open_model(model: Path, device: str, threads: int, profiling: bool = False) 
         raise OnDeviceError(f"{PACKAGE}: its Python library times no operators; use runtime litert for that")
     from tflite_runtime import interpreter
 
-    return open_interpreter(interpreter, PACKAGE, model, device, threads)
+    opened = open_interpreter(interpreter, PACKAGE, model, device, threads)
+    if installed_version(LITERT) is None:
+        opened.notes.append(f"{PACKAGE}, because {LITERT}, which is faster, is not installed")
+    return opened
