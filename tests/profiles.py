@@ -127,7 +127,8 @@ def make_machine(**changes: Any) -> dict[str, Any]:
         "id": "0123456789ab", "board": "Raspberry Pi 4 Model B Rev 1.4", "soc": "brcm,bcm2711",
         "os": "Debian GNU/Linux 12 (bookworm)", "kernel": "6.6.31+rpt-rpi-v8", "arch": "aarch64", "cpu": "Cortex-A72",
         "cores": 4, "memory_mb": 3977.6, "python": "3.11.2", "governor": "performance", "virtual": None,
-        "before": state, "after": {**state, "temperature_c": 55.0, "steal_percent": 0.0, "other_load": 0.01}, "marks": [],
+        "before": state, "after": {**state, "temperature_c": 55.0, "steal_percent": 0.0, "other_load": 0.01},
+        "marks": [],
     }  # fmt: skip
     return machine | changes
 

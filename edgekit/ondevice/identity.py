@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -210,5 +211,5 @@ def _cores(root: Path) -> int:
         first, _, last = piece.partition("-")
         if first.isdigit():
             count += int(last or first) - int(first) + 1
-    listed = (read_text(root, "proc/cpuinfo") or "").count("\nprocessor") + 1
-    return count or listed
+    listed = re.findall(r"^processor\s*:", read_text(root, "proc/cpuinfo") or "", re.MULTILINE)
+    return count or len(listed) or os.cpu_count() or 1

@@ -20,7 +20,7 @@ from .procfs import find, read_number, read_text
 __all__ = ["Watch", "identify", "marks"]
 
 #: Raspberry Pi: bit -> cause while it holds; 16 bits up is the same cause at any time since the boot.
-PI_CAUSES = {0: "under-voltage", 1: "ARM frequency capped", 2: "throttled by the firmware", 3: "soft temperature limit"}
+PI_CAUSES = {0: "under-voltage", 1: "ARM frequency capped", 2: "firmware throttling", 3: "soft temperature limit"}
 _SINCE_BOOT = " since boot"
 _PI_FLAGS = "sys/devices/platform/soc/soc:firmware/get_throttled"
 
