@@ -81,7 +81,7 @@ def test_the_energy_of_a_known_load_is_found(unit: str, hz: float) -> None:
     idle_mj = (joules(BEGIN - 0.5) - joules(2)) / (BEGIN - 2.5) * 1000 * (END - BEGIN) / 300
     assert row["energy_mj"]["value"] == pytest.approx(true_mj, rel=0.01)
     assert row["energy_mj"]["low"] < true_mj < row["energy_mj"]["high"]
-    assert row["net_energy_mj"]["value"] == pytest.approx(true_mj - idle_mj, abs=0.01 * true_mj)
+    assert row["net_energy_mj"]["value"] == pytest.approx(true_mj - idle_mj, abs=0.015 * true_mj)
     assert row["average_w"]["value"] == pytest.approx((joules(END) - joules(BEGIN)) / (END - BEGIN), rel=0.01)
     assert BUSY_W < row["peak_w"] <= BUSY_W + 1.2
     assert (row["seconds"], row["inferences"], row["problems"]) == (END - BEGIN, 300, [])
