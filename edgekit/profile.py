@@ -69,6 +69,8 @@ class Settings(Part):
     min_seconds: float
     min_queries: int
     warmup_seconds: float
+    idle_began_unix: Annotated[float | None, Field(description="when the idle stretch before the run began")] = None
+    idle_seconds: Annotated[float, Field(description="its length")] = 0.0
     affinity: Annotated[list[int], Field(description="the processors that it ran on")]
     qps: float | None = None
     sla_ms: float | None = None

@@ -25,7 +25,7 @@ def test_the_hubs_telemetry_is_off_unless_the_user_turns_it_on(said: str | None,
 def test_openvinos_telemetry_is_not_loaded_unless_the_user_says_so() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OPENVINO_TELEMETRY"}
     code = (
-        "from edgekit.ondevice.runtimes.openvino import import_openvino; import_openvino();"
+        "from edgekit.ondevice.runtimes.openvino import library; library();"
         "import sys; print(sys.modules['openvino_telemetry'])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""`python3 -m ondevice`: answers texts with the bundle around it, or checks that bundle."""
+"""`python3 -m ondevice`: answers texts with the bundle around it, checks that bundle, or measures it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from .errors import OnDeviceError
 from .infer import Predictor
+from .profile_command import add_profile_commands, positive
+from .regions import add_count_command
 from .verify import verify
 
 
@@ -33,25 +35,20 @@ def parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     here = Path(__file__).resolve().parents[1]
     shared.add_argument("--bundle", type=Path, default=here, help="its folder; default: the one around this package")
-    shared.add_argument("--threads", type=_positive, help="default: what the bundle says")
+    shared.add_argument("--threads", type=positive, help="default: what the bundle says")
     shared.add_argument("--runtime", help="another runtime of the same format")
     shared.add_argument("--json", action="store_true", help="print one JSON document")
     top = argparse.ArgumentParser(prog="python3 -m ondevice", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="infer | verify")
+    commands = top.add_subparsers(required=True, metavar="infer | verify | profile | count")
     infer = commands.add_parser("infer", parents=[shared], help="label texts: arguments, a file, or standard input")
     infer.add_argument("texts", nargs="*", metavar="TEXT", help="none and no --file: standard input, a text a line")
     infer.add_argument("--file", type=Path, help="a text a line")
     infer.set_defaults(run=run_infer)
     check = commands.add_parser("verify", parents=[shared], help="check the files and the golden samples")
     check.set_defaults(run=run_verify)
+    add_profile_commands(commands, here)
+    add_count_command(commands, here)
     return top
-
-
-def _positive(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 def run_infer(given: argparse.Namespace) -> int:

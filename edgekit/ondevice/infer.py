@@ -66,6 +66,11 @@ class Predictor:
         logits = self.predict(texts)
         if not np.isfinite(logits).all():
             raise OnDeviceError("the model's answer is not a finite number; `verify` tells whether the bundle is whole")
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: Floats = powers / powers.sum(axis=1, keepdims=True)
-        return shares
+        return softmax(logits)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Logits [texts, labels] as probabilities."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares

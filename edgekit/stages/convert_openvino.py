@@ -66,7 +66,7 @@ def convert(model: Any) -> Any:
     """An OpenVINO model of a torch module: int32 `input_ids` and `attention_mask` [batch, tokens] to `logits`."""
     import torch
 
-    openvino = runtime.import_openvino()
+    openvino = runtime.library()
     example = torch.ones(2, 16, dtype=torch.int32)
     names = ("input_ids", "attention_mask")
     with warnings.catch_warnings():
@@ -88,7 +88,7 @@ def save_ir(network: Any, folder: Path) -> None:
 
     OpenVINO numbers models and operations through the life of a process; here each model counts its own.
     """
-    openvino = runtime.import_openvino()
+    openvino = runtime.library()
     network.set_friendly_name("model")
     for number, operation in enumerate(network.get_ordered_ops()):
         kind = operation.get_type_name()

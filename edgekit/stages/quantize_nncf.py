@@ -41,7 +41,7 @@ class Options(Quantize):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write the INT8 IR, token vectors included."""
-    openvino = runtime.import_openvino()
+    openvino = runtime.library()
     import nncf
 
     examples = text_classification.load(job.earlier["dataset"].path, "train", POOL)
@@ -99,7 +99,7 @@ def look_up_int8_rows(network: Any) -> None:
     It is the same arithmetic, but OpenVINO would compute the scaled table when it compiles, in float32, once for each
     compiled shape: 47 MB of memory each for BERT's vocabulary at width 384.
     """
-    ops = runtime.import_openvino().opset13
+    ops = runtime.library().opset13
     for lookup in network.get_ordered_ops():
         if lookup.get_type_name() != "Gather":
             continue

@@ -59,9 +59,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
 def choose_masks(model: Any, sparsity: float) -> dict[str, Any]:
     """A mask for each matrix of the encoder layers, by parameter name: false at its `sparsity` smallest weights."""
-    from ..ondevice.runtimes.openvino import import_openvino
+    from ..ondevice.runtimes import openvino as runtime
 
-    import_openvino()  # before NNCF imports it with its telemetry
+    runtime.library()  # before NNCF imports it with its telemetry
     import nncf
     import torch
     from nncf.torch.function_hook.pruning.magnitude.algo import get_pruned_modules

@@ -5,6 +5,7 @@ A runtime module provides, without importing its library at its top:
     FORMAT     the format of model that it loads
     PACKAGE    the pip distribution that installs it
     version()  that distribution's version here, or None
+    library()  the library, imported
     load(model, buckets, device, threads, reference) -> predict
     open_model(model, device, threads, profiling) -> Model
 

@@ -20,11 +20,16 @@ def version() -> str | None:
     return installed_version(PACKAGE)
 
 
-def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
-    """Load a .tflite. `reference` computes without delegates, so without XNNPACK. Raises OnDeviceError."""
+def library() -> Any:
+    """The library itself. Raises ImportError."""
     from ai_edge_litert import interpreter
 
-    return load_signatures(interpreter, PACKAGE, model, buckets, device, threads, reference)
+    return interpreter
+
+
+def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
+    """Load a .tflite. `reference` computes without delegates, so without XNNPACK. Raises OnDeviceError."""
+    return load_signatures(library(), PACKAGE, model, buckets, device, threads, reference)
 
 
 def load_signatures(
@@ -58,6 +63,4 @@ def load_signatures(
 
 def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
     """Load a bare .tflite. Raises OnDeviceError."""
-    from ai_edge_litert import interpreter
-
-    return open_interpreter(interpreter, PACKAGE, model, device, threads)
+    return open_interpreter(library(), PACKAGE, model, device, threads)

@@ -28,10 +28,16 @@ def version() -> str | None:
     return installed_version(PACKAGE) or installed_version(f"{PACKAGE}-gpu")
 
 
-def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
-    """Load an .onnx with open lengths. `reference` computes without graph optimisations. Raises OnDeviceError."""
+def library() -> Any:
+    """The library itself. Raises ImportError."""
     import onnxruntime
 
+    return onnxruntime
+
+
+def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
+    """Load an .onnx with open lengths. `reference` computes without graph optimisations. Raises OnDeviceError."""
+    onnxruntime = library()
     session = _session(model, device, _options(threads, plain=reference))
     kinds = {port.name: _dtype(port.type) for port in session.get_inputs()}
 
@@ -54,8 +60,7 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
 
 def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
     """Load a bare .onnx. Raises OnDeviceError."""
-    import onnxruntime
-
+    onnxruntime = library()
     folder = tempfile.TemporaryDirectory(prefix="edgekit-") if profiling else None
     options = _options(threads)
     if folder:
@@ -70,8 +75,7 @@ def open_model(model: Path, device: str, threads: int, profiling: bool = False) 
 
 def _options(threads: int, plain: bool = False) -> Any:
     """One query at a time by `threads` threads. They spin between queries, which is the library's default."""
-    import onnxruntime
-
+    onnxruntime = library()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -84,8 +88,7 @@ def _options(threads: int, plain: bool = False) -> Any:
 
 def _session(model: Path, device: str, options: Any) -> Any:
     """The model, loaded. Raises OnDeviceError, also where the library would quietly take another device."""
-    import onnxruntime
-
+    onnxruntime = library()
     onnxruntime.disable_telemetry_events()
     here = [name for name, provider in PROVIDERS.items() if provider in onnxruntime.get_available_providers()]
     refuse_device(PACKAGE, device, here)
@@ -110,8 +113,7 @@ class _Session:
     """A session with its inputs bound to memory of its own."""
 
     def __init__(self, session: Any, where: str, threads: int, folder: Any) -> None:
-        import onnxruntime
-
+        onnxruntime = library()
         self.notes: list[str] = []
         self.inputs = [_tensor(port, self.notes) for port in session.get_inputs()]
         self._session, self._folder = session, folder

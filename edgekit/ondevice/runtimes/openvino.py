@@ -26,7 +26,7 @@ def version() -> str | None:
     return installed_version(PACKAGE)
 
 
-def import_openvino() -> Any:
+def library() -> Any:
     """The library, without its telemetry: where that package cannot be imported, OpenVINO uses its own silent stub.
 
     Otherwise the import alone writes into the user's home folder and reports itself. OPENVINO_TELEMETRY=1 allows it.
@@ -40,7 +40,7 @@ def import_openvino() -> Any:
 
 def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
     """Read an IR and compile it for every bucket, as `reference` for the last one only. Raises OnDeviceError."""
-    openvino, core = import_openvino(), _core(device)
+    openvino, core = library(), _core(device)
     try:
         network = core.read_model(model)
         settings = _settings(network, device, threads, reference)
@@ -69,7 +69,7 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
 
 def _core(device: str) -> Any:
     """OpenVINO's entry. Raises OnDeviceError where it has no such device here."""
-    core = import_openvino().Core()
+    core = library().Core()
     here = core.available_devices
     if device.partition(".")[0] not in {name.partition(".")[0] for name in here}:
         raise OnDeviceError(f"{PACKAGE}: no device '{device}' here; possible: {', '.join(here)}")
@@ -126,7 +126,7 @@ class _Compiled:
     """One infer request. Its inputs, and the outputs whose shapes are known, lie in numpy's memory."""
 
     def __init__(self, compiled: Any, inputs: list[Tensor], notes: list[str], profiling: bool) -> None:
-        openvino = import_openvino()
+        openvino = library()
         self.inputs, self.notes = inputs, notes
         self._request = request = compiled.create_infer_request()
         self._infer = request.infer
@@ -146,7 +146,7 @@ class _Compiled:
         if port.partial_shape.is_dynamic:
             return lambda: np.array(self._request.get_output_tensor(place).data)
         memory: Array = np.zeros(tuple(port.shape), port.element_type.to_dtype())
-        self._request.set_output_tensor(place, import_openvino().Tensor(memory, shared_memory=True))
+        self._request.set_output_tensor(place, library().Tensor(memory, shared_memory=True))
         return memory.copy
 
     def bind(self, feeds: Mapping[str, Array]) -> None:

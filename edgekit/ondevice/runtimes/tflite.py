@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import OnDeviceError
 from .buckets import Predict, installed_version
@@ -21,20 +22,23 @@ def version() -> str | None:
     return installed_version(PACKAGE)
 
 
-def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
-    """Load a .tflite. `reference` computes without delegates. Raises OnDeviceError."""
+def library() -> Any:
+    """The library itself. Raises ImportError."""
     from tflite_runtime import interpreter
 
-    return load_signatures(interpreter, PACKAGE, model, buckets, device, threads, reference)
+    return interpreter
+
+
+def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
+    """Load a .tflite. `reference` computes without delegates. Raises OnDeviceError."""
+    return load_signatures(library(), PACKAGE, model, buckets, device, threads, reference)
 
 
 def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
     """Load a bare .tflite. Raises OnDeviceError, with `profiling` always: this library times no operators."""
     if profiling:
         raise OnDeviceError(f"{PACKAGE}: its Python library times no operators; use runtime litert for that")
-    from tflite_runtime import interpreter
-
-    opened = open_interpreter(interpreter, PACKAGE, model, device, threads)
+    opened = open_interpreter(library(), PACKAGE, model, device, threads)
     if installed_version(LITERT) is None:
         opened.notes.append(f"{PACKAGE}, because {LITERT}, which is faster, is not installed")
     return opened

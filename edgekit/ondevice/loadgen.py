@@ -1,0 +1,120 @@
+"""MLPerf's own load generator drives the same workload: x86-64 only, where mlcommons-loadgen is installed."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import OnDeviceError
+from .scenarios import SAMPLES_PER_QUERY, Length, Run
+
+PACKAGE = "mlcommons-loadgen"
+_SECOND = 1_000_000_000
+#: A line of mlperf_log_summary.txt: `90.00 percentile latency (ns)   : 123456`.
+_LINE = re.compile(r"^(?P<key>[^:=]+?)\s*[:=]\s*(?P<value>[0-9.e+]+)\s*$", re.MULTILINE)
+_KEYS = {
+    "p50": "50.00 percentile latency (ns)",
+    "p90": "90.00 percentile latency (ns)",
+    "p95": "95.00 percentile latency (ns)",
+    "p99": "99.00 percentile latency (ns)",
+    "p999": "99.90 percentile latency (ns)",
+    "mean": "Mean latency (ns)",
+}
+
+
+def drive(
+    name: str, answer: Callable[[int], object], count: int, length: Length, seed: int
+) -> tuple[Run, dict[str, Any]]:
+    """One scenario through the library: the run as the workload saw it, and the figures of the library's summary.
+
+    Raises OnDeviceError where the library is missing, the scenario is not one that it drives here, or it fails.
+    """
+    try:
+        import mlperf_loadgen as library
+    except ImportError:
+        raise OnDeviceError(
+            f"--loadgen needs {PACKAGE}, which is not installed: pip install {PACKAGE} (x86-64)"
+        ) from None
+    latencies: list[int] = []
+    rate = _expected_rate(answer)
+
+    def issue(query: list[Any]) -> None:
+        began = time.monotonic_ns()
+        for sample in query:
+            answer(sample.index)
+            if name == "Offline":  # one query of all samples: each is done when it is done
+                library.QuerySamplesComplete([library.QuerySampleResponse(sample.id, 0, 0)])
+                now = time.monotonic_ns()
+                latencies.append(now - began)
+                began = now
+        if name != "Offline":
+            library.QuerySamplesComplete([library.QuerySampleResponse(sample.id, 0, 0) for sample in query])
+            latencies.append(time.monotonic_ns() - began)
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="edgekit-loadgen-") as folder:
+        sut = library.ConstructSUT(issue, lambda: None)
+        qsl = library.ConstructQSL(count, count, lambda _: None, lambda _: None)
+        try:
+            library.StartTestWithLogSettings(
+                sut, qsl, _settings(library, name, length, seed, rate), _logs(library, folder), ""
+            )
+        finally:
+            library.DestroyQSL(qsl)
+            library.DestroySUT(sut)
+        summary = (Path(folder) / "mlperf_log_summary.txt").read_text(encoding="utf-8")
+    found = {line["key"].strip(): float(line["value"]) for line in _LINE.finditer(summary)}
+    run = Run(latencies, began, time.monotonic() - began, len(latencies) * SAMPLES_PER_QUERY[name], None)
+    return run, _figures(name, found)
+
+
+def _expected_rate(answer: Callable[[int], object]) -> float:
+    """Samples a second, roughly: the library sizes an Offline query by it before the run."""
+    began = time.monotonic()
+    answered = 0
+    while time.monotonic() - began < 0.5:
+        answer(0)
+        answered += 1
+    return answered / (time.monotonic() - began)
+
+
+def _settings(library: Any, name: str, length: Length, seed: int, rate: float) -> Any:
+    if name not in ("SingleStream", "MultiStream", "Offline"):
+        raise OnDeviceError(f"--loadgen: scenario {name}; possible: SingleStream, MultiStream, Offline")
+    settings = library.TestSettings()
+    settings.scenario = getattr(library.TestScenario, name)
+    settings.mode = library.TestMode.PerformanceOnly
+    settings.min_duration_ms = int(length.min_seconds * 1000)
+    settings.min_query_count = length.min_queries
+    settings.multi_stream_samples_per_query = SAMPLES_PER_QUERY["MultiStream"]
+    settings.single_stream_expected_latency_ns = int(_SECOND / rate)
+    settings.multi_stream_expected_latency_ns = int(SAMPLES_PER_QUERY["MultiStream"] * _SECOND / rate)
+    settings.offline_expected_qps = rate
+    for key in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
+        setattr(settings, key, seed + 1)
+    return settings
+
+
+def _logs(library: Any, folder: str) -> Any:
+    output = library.LogOutputSettings()
+    output.outdir, output.copy_summary_to_stdout = folder, False
+    logs = library.LogSettings()
+    logs.log_output, logs.enable_trace = output, False
+    return logs
+
+
+def _figures(name: str, found: dict[str, float]) -> dict[str, Any]:
+    """The summary's figures in the schema's words; the library gives no intervals. Raises OnDeviceError."""
+    missing = [key for key in _KEYS.values() if key not in found]
+    if missing:
+        raise OnDeviceError(f"--loadgen: its summary lacks '{missing[0]}'")
+    figures: dict[str, Any] = {"driver": "mlperf-loadgen"}
+    if name == "Offline":  # its latencies there count from the one query's issue, which is no latency of a sample
+        rate = found["Samples per second"]
+        return {**figures, "throughput_per_s": {"value": rate, "low": None, "high": None}}
+    latency = {key: {"value": found[line] / 1e6, "low": None, "high": None} for key, line in _KEYS.items()}
+    return {**figures, "latency_ms": latency}

@@ -1,0 +1,68 @@
+"""Per-operator times by the runtime's own profiler, in a load of their own: profiling slows a model down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import OnDeviceError
+from .infer import Predictor
+from .inputs import load_samples, random_samples
+from .manifest import read_manifest
+from .runtimes import load_runtime
+from .verify import read_golden
+from .workload import RANDOM_SAMPLES, What
+
+#: Inferences that the times are averaged over.
+INFERENCES = 50
+
+
+def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any]:
+    """The profile's `operators`: calls and milliseconds per inference, slowest first. Raises OnDeviceError."""
+    path = what.path / read_manifest(what.path)["model"] if what.is_bundle else what.path
+    runtime = load_runtime(what.runtime)
+    model = runtime.open_model(path, what.device, what.threads, profiling=True)
+    if what.is_bundle:
+        feeds = _golden_feeds(what, model.inputs)
+    elif samples:
+        feeds = load_samples(samples, model.inputs)
+    else:
+        feeds, _ = random_samples(model.inputs, RANDOM_SAMPLES, seed)
+    for number in range(INFERENCES):
+        model.bind(feeds[number % len(feeds)])
+        model.invoke()
+    rows = model.operators()
+    total = sum(row["ms"] for row in rows)
+    if not rows or total <= 0:
+        raise OnDeviceError(f"{runtime.PACKAGE}: its profiler gave no operator times for {path.name}")
+    return {
+        "source": f"{runtime.PACKAGE}'s own profiler",
+        "inferences": INFERENCES,
+        "total_ms": total / INFERENCES,
+        "rows": [
+            {
+                "op": row["op"],
+                "calls": round(row["calls"] / INFERENCES),
+                "ms": row["ms"] / INFERENCES,
+                "share": row["ms"] / total,
+            }
+            for row in rows
+        ],
+    }
+
+
+def _golden_feeds(what: What, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """The bundle's golden samples, padded to the length that the model was opened with."""
+    predictor = Predictor(what.path, what.threads, what.runtime)
+    shapes = {tensor.name: tensor for tensor in inputs}
+    feeds = []
+    for sample in read_golden(what.path)["samples"]:
+        ids = predictor.tokens(sample["text"])
+        feed = {name: np.zeros(tensor.shape, tensor.dtype) for name, tensor in shapes.items()}
+        for name, values in (("input_ids", ids), ("attention_mask", [1] * len(ids))):
+            feed[name][0, : len(ids)] = values
+        feeds.append(feed)
+    return feeds

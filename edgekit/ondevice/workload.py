@@ -1,0 +1,184 @@
+"""What one inference is: of a bundle, from text to probabilities; of a bare model, from arrays to arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from .errors import OnDeviceError
+from .infer import Predictor, softmax
+from .inputs import digest, load_samples, random_samples
+from .manifest import file_digest, read_manifest
+from .runtimes import load_runtime, runtime_for
+from .verify import read_golden
+
+#: Random inputs are drawn once; this many tell enough of what a value costs.
+RANDOM_SAMPLES = 16
+
+
+class What(NamedTuple):
+    """What to profile, before anything of it is loaded: a bundle's folder or a model file."""
+
+    path: Path
+    is_bundle: bool
+    runtime: str
+    threads: int
+    device: str
+
+
+def find(path: Path, runtime: str | None, threads: int | None) -> What:
+    """Look at a path without loading it. Raises OnDeviceError where it is neither a bundle nor a model."""
+    if path.is_dir():
+        wanted = read_manifest(path)["runtime"]
+        return What(path, True, runtime or wanted["name"], threads or wanted["threads"], wanted["device"])
+    if not path.exists():
+        raise OnDeviceError(
+            f"{path}: no such file or folder; a bundle, .tflite, .xml (OpenVINO IR) or .onnx is possible"
+        )
+    return What(path, False, runtime or runtime_for(path), threads or 1, "CPU")
+
+
+class Workload(Protocol):
+    """Loaded, ready to answer its samples 0 to `count`."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of an inference's parts, in order."""
+
+    count: int
+    source: str
+    digest: str
+    notes: list[str]
+
+    def answer(self, index: int) -> Any:
+        """One whole inference, as a user has it."""
+
+    def time_parts(self, index: int) -> tuple[int, ...]:
+        """The same, and the nanoseconds of each of `parts`."""
+
+
+class BundleWorkload:
+    """A bundle answers its golden samples, or the texts of a file."""
+
+    parts = ("tokenise", "infer", "finish")
+
+    def __init__(self, what: What, samples: Path | None) -> None:
+        self.notes: list[str] = []
+        self._predictor = Predictor(what.path, what.threads, what.runtime)
+        self.texts = read_lines(samples) if samples else [s["text"] for s in read_golden(what.path)["samples"]]
+        self.source = f"file {samples.name}" if samples else "golden samples of the bundle"
+        self.digest = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
+        self.count = len(self.texts)
+
+    def answer(self, index: int) -> Any:
+        """One text through tokenizer, model and softmax."""
+        return self._predictor.probabilities(self.texts[index : index + 1])
+
+    def time_parts(self, index: int) -> tuple[int, ...]:
+        """Nanoseconds of each of `parts`."""
+        began = time.monotonic_ns()
+        ids = self._predictor.tokens(self.texts[index])
+        tokenised = time.monotonic_ns()
+        logits = self._predictor.infer(ids)
+        inferred = time.monotonic_ns()
+        softmax(logits[None, :])
+        return tokenised - began, inferred - tokenised, time.monotonic_ns() - inferred
+
+
+class ModelWorkload:
+    """A model file answers valid random inputs, or the arrays of a file."""
+
+    parts = ("bind", "infer", "finish")
+
+    def __init__(self, what: What, samples: Path | None, seed: int) -> None:
+        self._model = load_runtime(what.runtime).open_model(what.path, what.device, what.threads)
+        self.notes: list[str] = list(self._model.notes)
+        if samples:
+            self._feeds = load_samples(samples, self._model.inputs)
+            self.source = f"file {samples.name}"
+        else:
+            self._feeds, assumed = random_samples(self._model.inputs, RANDOM_SAMPLES, seed)
+            self.source = f"random values, seed {seed}"
+            self.notes += assumed
+        self.digest = digest(self._feeds)
+        self.count = len(self._feeds)
+
+    def answer(self, index: int) -> Any:
+        """One sample bound, inferred, and its outputs read."""
+        self._model.bind(self._feeds[index])
+        self._model.invoke()
+        return self._model.outputs()
+
+    def time_parts(self, index: int) -> tuple[int, ...]:
+        """Nanoseconds of each of `parts`."""
+        began = time.monotonic_ns()
+        self._model.bind(self._feeds[index])
+        bound = time.monotonic_ns()
+        self._model.invoke()
+        inferred = time.monotonic_ns()
+        self._model.outputs()
+        return bound - began, inferred - bound, time.monotonic_ns() - inferred
+
+
+def load(what: What, samples: Path | None, seed: int) -> Workload:
+    """Load the model, ready to answer. Raises OnDeviceError."""
+    return BundleWorkload(what, samples) if what.is_bundle else ModelWorkload(what, samples, seed)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The texts of a file, one a line. Raises OnDeviceError."""
+    try:
+        texts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise OnDeviceError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise OnDeviceError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    if not texts:
+        raise OnDeviceError(f"{path}: holds no text; expected a text a line")
+    return texts
+
+
+def describe(what: What) -> dict[str, Any]:
+    """The profile's `subject`: which model this is, and what its bundle says of it. Raises OnDeviceError."""
+    module = load_runtime(what.runtime)
+    version = module.version()
+    if version is None:
+        raise OnDeviceError(f"needs {module.PACKAGE}, which is not installed: pip install {module.PACKAGE}")
+    runs = {
+        "format": module.FORMAT,
+        "runtime": what.runtime,
+        "runtime_package": module.PACKAGE,
+        "runtime_version": version,
+        "device": what.device,
+        "threads": what.threads,
+    }
+    if not what.is_bundle:
+        return {"kind": "model", "name": what.path.name, **_weigh(model_files(what.path)), **runs}
+    manifest = read_manifest(what.path)
+    splits = (manifest.get("metrics") or {}).get("splits", {})
+    return {
+        "kind": "bundle",
+        "name": manifest.get("name", what.path.name),
+        **_weigh(model_files(what.path / manifest["model"])),
+        **runs,
+        "target": (manifest.get("target") or {}).get("description"),
+        "recipe": (manifest.get("recipe") or {}).get("description"),
+        "sample_task": bool(manifest.get("sample_task")),
+        "accuracy": {split: scores["accuracy"] for split, scores in splits.items()},
+        "retention": {s: scores["retention"] for s, scores in splits.items() if scores["retention"] is not None},
+    }
+
+
+def model_files(model: Path) -> list[Path]:
+    """The files that make up a model: an IR has two."""
+    return [model, model.with_suffix(".bin")] if model.suffix == ".xml" else [model]
+
+
+def _weigh(files: Sequence[Path]) -> dict[str, Any]:
+    digests = "".join(file_digest(file) for file in files)
+    one = digests if len(files) == 1 else hashlib.sha256(digests.encode()).hexdigest()
+    return {"digest": one, "model_bytes": sum(file.stat().st_size for file in files)}
