@@ -212,7 +212,7 @@ class Claim(TypedDict):
 
     claim: str
     source: str
-    reviewed: bool
+    reviewed: bool | None  #: by peers; null: not known here
 
 
 class Distillation(Frame):

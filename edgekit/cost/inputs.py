@@ -80,7 +80,7 @@ def _specs() -> tuple[Spec, ...]:
         Spec("build_every_months", "build", "months until it is built again (36: once)", "months", Decimal(36),
              above_least=True, varies=False),
         Spec("sla_ms", "requirement", "latency that p99 must keep", "ms", above_least=True, varies=False),
-        Spec("min_accuracy", "requirement", "accuracy that is needed", "share", most=one, above_least=True, varies=False),
+        Spec("min_accuracy", "requirement", "accuracy that is needed", "share", most=one, varies=False),
         Spec("usd_per_error", "requirement", "what one wrong prediction costs", "USD", varies=False),
         Spec("teacher_qps", "cloud", "throughput with the teacher", "predictions/s", above_least=True),
         Spec("student_qps", "cloud", "throughput with the student", "predictions/s", above_least=True),
