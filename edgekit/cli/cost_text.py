@@ -25,7 +25,9 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[
     """Rows in columns two spaces apart; the columns of `right` are set to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        cells = (f"{cell:>{w}}" if i in right else f"{cell:{w}}" for i, (cell, w) in enumerate(zip(row, widths)))
+        cells = (
+            f"{cell:>{w}}" if i in right else f"{cell:{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         yield "  ".join(cells).rstrip()
 
 
@@ -68,7 +70,7 @@ def _edge_or_cloud(document: Mapping[str, Any]) -> Iterator[str]:
 def _costs(document: Mapping[str, Any]) -> Iterator[str]:
     """Both sides' breakdown in one table."""
     currency, edge, cloud = document["currency"], document["edge"], document["cloud"]
-    rows = [("per million predictions", "edge", "cloud")]
+    rows: list[tuple[str, ...]] = [("per million predictions", "edge", "cloud")]
     for part in [*edge["parts"], *cloud["parts"]]:
         if part["usd_per_month"]:
             cell = money(part["usd_per_million"], currency)
@@ -109,11 +111,9 @@ def _results(document: Mapping[str, Any]) -> Iterator[str]:
     for even in document["break_evens"] or [None]:
         rows.append(("break-even", _break_even(even)))
     for check in document["checks"]:
-        value = "unknown" if check["value"] is None else _amount(check["value"], check["unit"])
-        limit = _amount(check["limit"], check["unit"])
-        rows.append(
-            (f"{check['name']}, {check['side']}", f"{check['state']}: {value}, asked {limit} ({check['source']})")
-        )
+        value = "" if check["value"] is None else f" {_amount(check['value'], check['unit'])},"
+        said = f"{check['state']}:{value} asked {_amount(check['limit'], check['unit'])} ({check['source']})"
+        rows.append((f"{check['name']}, {check['side']}", said))
     yield from table(rows)
 
 

@@ -32,6 +32,11 @@ def edge_or_cloud(scenario: Scenario) -> EdgeOrCloud:
     both = compute(DECIMALS, values, found.demand)
     evens, changes = break_evens(search), flips(search, inputs)
     edge, cloud = side_rows(both, found)
+    if both.cloud.utilisation < values["cloud_utilisation"] / 2 and found.demand.always_on:
+        found.notes.append(
+            f"the always-on cloud is {both.cloud.utilisation * 100:.1f} % busy at this volume; --scale-to-zero pays by "
+            "the time in use"
+        )
     checks = _checks(inputs, found)
     draws = monte_carlo(inputs, found.demand, scenario.draws, scenario.seed)
     payback = _payback(both)

@@ -84,7 +84,7 @@ def _resolve(scenario: Scenario) -> tuple[Resolved, dict[str, Profile]]:
     if scenario.build:
         found.offer([build_hours(Path(scenario.build))])
     found.offer([Input("cloud_utilisation", Decimal(1), "default", "the same for both, so the reduction is too")])
-    finish(found, scenario, REQUIRED)
+    finish(found, scenario.model_copy(update={"spread": Decimal(0)}), REQUIRED)  # ranges are measured here or unknown
     found.known.inputs = {name: one for name, one in found.known.inputs.items() if name in USED}
     return found, models
 
@@ -110,8 +110,7 @@ def _usd_per_million(values: dict[str, Decimal], qps: Decimal) -> Decimal:
 def _model(name: str, found: Resolved, profile: Profile | None) -> ModelRow:
     values = found.known.values()
     throughput = found.known.inputs[f"{name}_qps"]
-    measured = throughput.provenance == "measured" or throughput.range == "given"
-    low, high = (throughput.low, throughput.high) if measured else (None, None)
+    low, high = throughput.low, throughput.high
     return {
         "name": profile.subject.name if profile else name,
         "per_second": float(throughput.value),
@@ -125,9 +124,8 @@ def _model(name: str, found: Resolved, profile: Profile | None) -> ModelRow:
 def _reduction_range(found: Resolved) -> dict[str, float | None]:
     """The reduction at the unkind and the kind ends of both throughputs' intervals."""
     teacher, student = (found.known.inputs[f"{name}_qps"] for name in ("teacher", "student"))
-    if any(one.low is None or one.range.startswith("assumed") for one in (teacher, student)):
+    if not (teacher.low and teacher.high and student.low and student.high):
         return {"reduction_low": None, "reduction_high": None}
-    assert teacher.low and teacher.high and student.low and student.high
     return {
         "reduction_low": float(1 - teacher.high / student.low),
         "reduction_high": float(1 - teacher.low / student.high),

@@ -53,7 +53,7 @@ def verdict_sentence(document: Mapping[str, Any], flips: Sequence[Flip]) -> str:
         start = (
             f"At {number(document['per_day'])} predictions a day the {winner} is cheaper: "
             f"{money(cheap['usd_per_million'], currency)} against {money(dear['usd_per_million'], currency)} "
-            f"per million{ratio}, {money(abs(saving), currency)} in 3 years"
+            f"per million{ratio}, {money(abs(saving), currency)} less in 3 years"
         )
     if edge["unknown"] or cloud["unknown"]:
         start += ", without energy"
