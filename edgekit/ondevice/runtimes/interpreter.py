@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,13 @@ from .model import NO_OPERATORS, Model, Tensor, check_feeds, check_file, one_lin
 _PASSING = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
-def open_interpreter(library: Any, package: str, model: Path, device: str, threads: int) -> Model:
+class TfliteModel(Model, Protocol):
+    """A Model that says which signature it runs: None where the model has at most one."""
+
+    signature: str | None
+
+
+def open_interpreter(library: Any, package: str, model: Path, device: str, threads: int) -> TfliteModel:
     """A .tflite as a Model: its only signature or its primary subgraph; of several signatures the largest.
 
     Raises OnDeviceError where the library cannot load it; it names the operator and its version.
@@ -31,17 +37,18 @@ def open_interpreter(library: Any, package: str, model: Path, device: str, threa
         interpreter = library.Interpreter(model_path=str(model), num_threads=threads)
         signatures = sorted(interpreter.get_signature_list())
         if len(signatures) > 1:
-            return _Signature(interpreter, signatures)
-        return _Subgraph(interpreter, signatures)
+            return SignatureModel(interpreter, signatures)
+        return SubgraphModel(interpreter, signatures)
     except (RuntimeError, ValueError) as error:
         raise OnDeviceError(f"{package}: cannot load {model.name}: {one_line(error)}") from None
 
 
-class _Subgraph:
+class SubgraphModel:
     """The primary subgraph. Where one signature names its tensors, they bear these names."""
 
     def __init__(self, interpreter: Any, signatures: Sequence[str]) -> None:
         self.notes: list[str] = []
+        self.signature: str | None = None
         taken, given = interpreter.get_input_details(), interpreter.get_output_details()
         names = _signature_names(interpreter, signatures, taken, given)
         tables = _tables(interpreter, names)
@@ -80,12 +87,13 @@ class _Subgraph:
         raise OnDeviceError(NO_OPERATORS)
 
 
-class _Signature:
+class SignatureModel:
     """One of several signatures, by its runner: the one call copies the inputs, computes and copies the outputs."""
 
     def __init__(self, interpreter: Any, signatures: Sequence[str]) -> None:
         details = {name: interpreter.get_signature_runner(name).get_input_details() for name in signatures}
         chosen = max(signatures, key=lambda name: sum(int(np.prod(d["shape"])) for d in details[name].values()))
+        self.signature: str | None = chosen
         self.notes = [f"signature {chosen}, the largest of {', '.join(signatures)}"]
         taken, given = interpreter.get_input_details(), interpreter.get_output_details()
         names = [_signature_names(interpreter, [name], taken, given) for name in signatures]

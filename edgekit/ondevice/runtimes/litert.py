@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import OnDeviceError
 from .buckets import Array, Predict, installed_version, serve
 from .interpreter import open_interpreter
+from .litert_profiler import ProfiledModel
 from .model import Model
 
 FORMAT = "tflite"
@@ -63,4 +64,7 @@ def load_signatures(
 
 def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
     """Load a bare .tflite. Raises OnDeviceError."""
-    return open_interpreter(library(), PACKAGE, model, device, threads)
+    from ai_edge_litert import interpreter
+
+    plain = open_interpreter(interpreter, PACKAGE, model, device, threads)
+    return ProfiledModel(plain, model, threads, version() or "unknown") if profiling else plain
