@@ -1,0 +1,183 @@
+"""What it costs: the sections of the cost documents, from their verdict to every input with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..cost.document import Currency, Distillation, EdgeOrCloud, InputRow, SideRow
+from .chance_figures import draws_figure, tornado_figure
+from .content import Cell, Figure, Section, Table, Text
+from .drawing import clean
+from .money_figures import Money, curve_figure, models_figure, stack_figure
+from .wording import UNKNOWN, digits, many, percent
+
+Cost = EdgeOrCloud | Distillation
+
+
+def money_sections(costs: Sequence[Cost]) -> list[Section]:
+    """One section for each cost document."""
+    return [
+        _distillation(cost, key) if cost["question"] == "distillation" else _edge_or_cloud(cost, key)
+        for key, cost in ((f"cost-{number}", cost) for number, cost in enumerate(costs, start=1))
+    ]
+
+
+def money_of(currency: Currency) -> Money:
+    """How this document shows money."""
+    return Money(clean(currency["label"]), currency["per_usd"])
+
+
+def cost_marks(cost: Cost) -> list[str]:
+    """The marks of the profiles that it rests on."""
+    return [mark["mark"] for mark in cost["marks"]]
+
+
+def _edge_or_cloud(cost: EdgeOrCloud, key: str) -> Section:
+    money = money_of(cost["currency"])
+    figures: list[Figure | Table | Text | None] = [
+        Text(clean(cost["verdict"]["sentence"])),
+        _marks(cost),
+        stack_figure(cost, money, key),
+        curve_figure(cost, money, key),
+        _sides(cost, money),
+        _checks(cost),
+        tornado_figure(cost, money, key),
+        draws_figure(cost, money, key),
+        _flips(cost),
+        _inputs(cost),
+    ]
+    volume = many(round(cost["per_day"]), "prediction")
+    lead = f"{volume} a day. Modelled from the inputs listed below; cost document {clean(cost['id'])}."
+    return Section(key, clean(cost["title"]), lead, [f for f in figures if f is not None])
+
+
+def _distillation(cost: Distillation, key: str) -> Section:
+    money = money_of(cost["currency"])
+    blocks: list[Figure | Table | Text | None] = [
+        Text(clean(cost["sentence"])),
+        _marks(cost),
+        models_figure(cost, money, key),
+        _models(cost, money),
+        _claims(cost),
+        _inputs(cost),
+    ]
+    lead = f"Teacher and student at the same price on the same machine. Cost document {clean(cost['id'])}."
+    return Section(key, clean(cost["title"]), lead, [b for b in blocks if b is not None])
+
+
+def _marks(cost: Cost) -> Text | None:
+    """Why not to trust the profiles that this rests on."""
+    if not cost["marks"]:
+        return None
+    words = "; ".join(f"{m['side']}, profile {m['profile']}: {m['mark']}" for m in cost["marks"])
+    return Text(clean(f"It rests on a run that is not to be trusted without reserve. {words}."), warning=True)
+
+
+def _sides(cost: EdgeOrCloud, money: Money) -> Table:
+    """Both stacks in figures, part by part."""
+    rows, notes = [], []
+    sides: list[tuple[str, SideRow]] = [("Edge", cost["edge"]), ("Cloud", cost["cloud"])]
+    for name, side in sides:
+        total = side["usd_per_million"]
+        units = f"{digits(side['units'])} {side['unit_name']}{'s' if side['units'] != 1 else ''}"
+        use = f"{units}, {percent(side['utilisation'], 0)} utilised"
+        rows.append([Cell(f"{name}: {clean(side['name'])}", use), *_amounts(side, money)])
+        for part in side["parts"]:
+            share = part["usd_per_million"] / total if total > 0 else None
+            rows.append([Cell(f"{name.lower()}, {clean(part['label'])}", share=share), *_amounts(part, money)])
+        notes += [f"{name}: not counted: {clean(unknown)}" for unknown in side["unknown"]]
+        if side["kwh_per_month"] is not None:
+            carbon = side["kg_co2e_per_month"]
+            carbon_words = f", {digits(carbon)} kg CO₂e" if carbon is not None else ""
+            notes.append(f"{name}: {digits(side['kwh_per_month'])} kWh{carbon_words} a month")
+    return Table("What it is made of", ("Part", "Each million", "Each month", "Three years"), rows, notes)
+
+
+def _amounts(row: object, money: Money) -> list[Cell]:
+    assert isinstance(row, dict)
+    return [Cell(money.text(row[key])) for key in ("usd_per_million", "usd_per_month", "usd_3_year")]
+
+
+def _checks(cost: EdgeOrCloud) -> Table | None:
+    if not cost["checks"]:
+        return None
+    rows = [
+        [
+            Cell(f"{check['name'].capitalize()}, {check['side']}", clean(check["source"])),
+            Cell(f"{digits(check['limit'])} {clean(check['unit'])}"),
+            Cell(UNKNOWN if check["value"] is None else f"{digits(check['value'])} {clean(check['unit'])}"),
+            Cell({"pass": "✓ pass", "fail": "✗ fail", "unknown": "? unknown"}[check["state"]]),
+        ]
+        for check in cost["checks"]
+    ]
+    return Table("Requirements", ("Requirement", "Limit", "Measured", "Result"), rows)
+
+
+def _flips(cost: EdgeOrCloud) -> Table | None:
+    flips = cost["verdict"]["flips"]
+    if not flips:
+        return None
+    rows = [
+        [
+            Cell(clean(flip["label"])),
+            Cell(quantity(flip["value"], flip["unit"])),
+            Cell(quantity(flip["flips_at"], flip["unit"])),
+            Cell(f"{'+' if flip['change'] > 0 else '−'}{abs(flip['change']) * 100:,.0f} %"),
+        ]
+        for flip in flips
+    ]
+    return Table("What would turn the verdict, each alone", ("Input", "Now", "Turns at", "Change"), rows)
+
+
+def _inputs(cost: Cost) -> Table:
+    rows = []
+    for row in cost["inputs"]:
+        source = f"{row['provenance']}: {row['source']}" if row["source"] else row["provenance"]
+        rows.append(
+            [
+                Cell(clean(row["label"]), row["side"]),
+                Cell(_value(row)),
+                Cell(_range(row), clean(row["range"])),
+                Cell(clean(source)),
+            ]
+        )
+    notes = [clean(note) for note in cost["notes"]]
+    return Table("Every input and where it is from", ("Input", "Value", "Range", "Provenance"), rows, notes)
+
+
+def _value(row: InputRow) -> str:
+    return quantity(row["value"], row["unit"])
+
+
+def _range(row: InputRow) -> str:
+    low, high = row["low"], row["high"]
+    return "" if low is None or high is None else f"{digits(low)} – {digits(high)}"
+
+
+def quantity(value: float | str, unit: str) -> str:
+    """An input's value with its unit; a choice is its own word."""
+    words = clean(value) if isinstance(value, str) else digits(value, 4)
+    return f"{words} {clean(unit)}".rstrip()
+
+
+def _models(cost: Distillation, money: Money) -> Table:
+    rows = []
+    for name, model in (("Teacher", cost["teacher"]), ("Student", cost["student"])):
+        low, high = model["usd_per_million_low"], model["usd_per_million_high"]
+        between = f"{money.text(low)} – {money.text(high)}" if low is not None and high is not None else ""
+        scores = ", ".join(f"{clean(split)} {percent(value)}" for split, value in model["accuracy"].items())
+        rows.append([
+            Cell(f"{name}: {clean(model['name'])}"), Cell(f"{digits(model['per_second'])} /s"),
+            Cell(money.text(model["usd_per_million"]), between), Cell(scores or UNKNOWN),
+        ])  # fmt: skip
+    return Table("Teacher and student", ("Model", "Throughput", "Each million", "Accuracy"), rows)
+
+
+def _claims(cost: Distillation) -> Table | None:
+    if not cost["claims"]:
+        return None
+    rows = [
+        [Cell(clean(c["claim"])), Cell(clean(c["source"])), Cell("yes" if c["reviewed"] else "no")]
+        for c in cost["claims"]
+    ]
+    return Table("What others claim; not measured here", ("Claim", "Source", "Peer-reviewed"), rows)

@@ -1,0 +1,95 @@
+"""The inputs of a report, told apart by what is in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..bundle import Bundle, open_bundle
+from ..cost.document import Distillation, EdgeOrCloud, check_cost
+from ..emulate.document import Instructions, parse_instructions
+from ..errors import ConfigError
+from ..profile import Profile, parse_profile
+
+#: kind of a JSON document -> what it is for a user.
+KINDS = {
+    "edgekit-profile": "a profile",
+    "edgekit-cost": "a cost document",
+    "edgekit-instructions": "instruction counts",
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A bundle's manifest, and what build.json says of its making, where that is beside it."""
+
+    name: str  # as given by the user
+    bundle: Bundle
+    record: Mapping[str, Any]
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What the bundle says of itself."""
+        return self.bundle.manifest
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a report is made from, in the order given; the same document twice counts once."""
+
+    builds: list[Built] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
+    costs: list[EdgeOrCloud | Distillation] = field(default_factory=list)
+    counts: list[Instructions] = field(default_factory=list)
+
+
+def read_sources(paths: Sequence[Path]) -> Sources:
+    """Read every input. Raises EdgekitError in one line that names the path, what is there and what is possible."""
+    sources = Sources()
+    for path in paths:
+        if path.is_dir() or path.name.endswith(".tar.zst"):
+            built = Built(path.name, open_bundle(path), _build_record(path))
+            if built.bundle.digest not in {b.bundle.digest for b in sources.builds}:
+                sources.builds.append(built)
+            continue
+        _add_document(sources, path)
+    return sources
+
+
+def _add_document(sources: Sources, path: Path) -> None:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not JSON, or cut short: {error}") from None
+    kind = document.get("kind") if isinstance(document, dict) else None
+    known: list[Any]
+    found: Any
+    if kind == "edgekit-profile":
+        known, found = sources.profiles, parse_profile(content, str(path))
+    elif kind == "edgekit-cost":
+        known, found = sources.costs, check_cost(document, str(path))
+    elif kind == "edgekit-instructions":
+        known, found = sources.counts, parse_instructions(content, str(path))
+    else:
+        possible = ", ".join([*KINDS.values(), "a bundle's folder"])
+        raise ConfigError(f"{path}: not something a report shows: key 'kind': found {kind!r}; possible: {possible}")
+    if found not in known:
+        known.append(found)
+
+
+def _build_record(path: Path) -> Mapping[str, Any]:
+    """build.json beside a bundle's manifest: no part of the bundle, so it may be missing."""
+    try:
+        record = json.loads((path / "build.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

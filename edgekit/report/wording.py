@@ -1,0 +1,94 @@
+"""Figures as a person reads them: three digits that matter, a unit, and an interval where there is one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..profile import Interval
+
+UNKNOWN = "unknown"
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """A number with that many significant digits, and none that a large number does not need: 0.0412, 1.24, 14,210."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    places = significant - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    places = significant - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:,.{max(places, 0)}f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Milliseconds in the unit that suits them: 48.2 µs, 1.24 ms, 2.10 s."""
+    if value is None:
+        return UNKNOWN
+    if abs(value) < 0.1:
+        return f"{digits(value * 1e3)} µs"
+    return f"{digits(value)} ms" if abs(value) < 10_000 else f"{digits(value / 1e3)} s"
+
+
+def megabytes(value: float | None) -> str:
+    """10^6 bytes."""
+    return UNKNOWN if value is None else f"{digits(value)} MB"
+
+
+def size(count: float | None) -> str:
+    """Bytes in the unit that suits them, decimal."""
+    if count is None:
+        return UNKNOWN
+    return (
+        f"{count:.0f} B" if count < 1e3 else f"{digits(count / 1e3)} kB" if count < 1e6 else f"{digits(count / 1e6)} MB"
+    )
+
+
+def millions(count: float) -> str:
+    """A count in millions: 17.2 M."""
+    return f"{digits(count / 1e6)} M"
+
+
+def percent(share: float | None, places: int = 2) -> str:
+    """A share from 0 to 1 as a percentage."""
+    return UNKNOWN if share is None else f"{share * 100:.{places}f} %"
+
+
+def energy(value_mj: float | None) -> str:
+    """Millijoules in the unit that suits them."""
+    if value_mj is None:
+        return UNKNOWN
+    if abs(value_mj) >= 10_000:
+        return f"{digits(value_mj / 1e3)} J"
+    return f"{digits(value_mj)} mJ" if abs(value_mj) >= 0.1 or value_mj == 0 else f"{digits(value_mj * 1e3)} µJ"
+
+
+def watts(value: float | None) -> str:
+    """Power."""
+    return UNKNOWN if value is None else f"{digits(value)} W"
+
+
+def seconds(value: float) -> str:
+    """A duration."""
+    if value < 120:
+        return f"{digits(value)} s"
+    return f"{digits(value / 60, 2)} min" if value < 7200 else f"{digits(value / 3600, 2)} h"
+
+
+def span(interval: Interval | None) -> str:
+    """The ends of an interval, as `1.22 – 1.27`; nothing where one run cannot tell."""
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    return f"{digits(interval.low)} – {digits(interval.high)}"
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """`1 run`, `3 runs`."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
