@@ -15,6 +15,7 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TF_USE_LEGACY_KERAS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "PYDANTIC_DISABLE_PLUGINS": "1",  # edgekit has none, and looking for them reads every installed package
 }
 
 
