@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "measure": {"errors", "meter", "ondevice", "profile"},
     "meter": {"errors", "meter_log", "ondevice", "profile"},
     "meter_log": {"errors"},
-    "compare": {"compare", "errors", "ondevice", "profile", "tomlfile"},
+    "compare": {"compare", "emulate", "errors", "ondevice", "profile"},
     "emulate": {"atomic", "bundle", "emulate", "errors", "ondevice", "profile", "tomlfile"},
     "cost": {"cost", "errors", "profile", "steps", "target", "tomlfile"},
     "assess": {"cost", "doctor", "errors", "plan", "profile"},

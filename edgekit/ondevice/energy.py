@@ -20,8 +20,10 @@ from .sensors.advice import advise
 from .stats import interval
 
 #: What a sensor's watts include, the widest first; those of one group are equally wide.
+METERED = "as metered: wall or board input"
 SCOPES = (
-    ("wall", "board input", "whole device"),
+    (METERED,),
+    ("board input", "whole device"),
     ("supply line as wired",),
     ("board rails",),
     ("package", "device"),
@@ -29,13 +31,13 @@ SCOPES = (
 )
 GIVEN = "given"
 _GIVE_UP_AFTER = 20
-_IDLE_REMEDY = "idle must be measured for {seconds} s"
+_IDLE_REMEDY = "--idle-seconds {seconds}"
 _BUSY_REMEDY = "--min-seconds {seconds}"
 
 
 def width(scope: str) -> int:
-    """A scope's place in SCOPES: the smaller, the more its watts include."""
-    return next(place for place, scopes in enumerate(SCOPES) if scope in scopes)
+    """A scope's place in SCOPES: the smaller, the more its watts include. An unknown one is the narrowest."""
+    return next((place for place, scopes in enumerate(SCOPES) if scope in scopes), len(SCOPES))
 
 
 class Track:
