@@ -64,7 +64,5 @@ def load_signatures(
 
 def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
     """Load a bare .tflite. Raises OnDeviceError."""
-    from ai_edge_litert import interpreter
-
-    plain = open_interpreter(interpreter, PACKAGE, model, device, threads)
+    plain = open_interpreter(library(), PACKAGE, model, device, threads)
     return ProfiledModel(plain, model, threads, version() or "unknown") if profiling else plain

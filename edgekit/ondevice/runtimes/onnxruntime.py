@@ -102,9 +102,9 @@ def _session(model: Path, device: str, options: Any) -> Any:
     return session
 
 
-def _failures(library: Any) -> tuple[type[Exception], ...]:
+def _failures(onnxruntime: Any) -> tuple[type[Exception], ...]:
     """What the library raises: classes of its own without a common parent, and RuntimeError or ValueError."""
-    own = library.capi.onnxruntime_pybind11_state
+    own = onnxruntime.capi.onnxruntime_pybind11_state
     kinds = [kind for kind in vars(own).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     return (*kinds, RuntimeError, ValueError)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..errors import OnDeviceError
 from .buckets import Predict, installed_version
+from .flatbuffer import check_whole
 from .interpreter import open_interpreter
 from .litert import PACKAGE as LITERT
 from .litert import load_signatures
-from .model import Model
+from .model import Model, check_file, refuse_device
 
 FORMAT = "tflite"
 PACKAGE = "tflite-runtime"
@@ -38,6 +39,9 @@ def open_model(model: Path, device: str, threads: int, profiling: bool = False) 
     """Load a bare .tflite. Raises OnDeviceError, with `profiling` always: this library times no operators."""
     if profiling:
         raise OnDeviceError(f"{PACKAGE}: its Python library times no operators; use runtime litert for that")
+    refuse_device(PACKAGE, device, ["CPU"])
+    check_file(model)
+    check_whole(model)
     opened = open_interpreter(library(), PACKAGE, model, device, threads)
     if installed_version(LITERT) is None:
         opened.notes.append(f"{PACKAGE}, because {LITERT}, which is faster, is not installed")
