@@ -2,82 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from ..errors import ConfigError, ProfileError
-from ..tomlfile import validate
-from .change import COUNT, Value, exact_change
+from ..emulate.document import Instructions
+from .change import COUNT, SIZE, Value, exact_change
 from .comparison import Column, Comparison, Figure, letter
 from .likeness import allow
 
-KIND = "edgekit-instructions"
-#: What runs of one artifact may differ by.
+#: What counts of one artifact may differ by though each run repeats its own: 0.01 %.
 REPEATABLE = 1e-4
 
 
-class Named(BaseModel):
-    """What was counted."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-    name: str
-    runtime: str | None = None
-    runtime_version: str | None = None
-
-
-class Sampled(BaseModel):
-    """What it was fed."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-    digest: str
-
-
-class Counts(BaseModel):
-    """What a comparison needs of an instruction-count document; more keys may be there."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-    format_version: Annotated[Literal[1], Field(alias="schema")]
-    kind: Literal["edgekit-instructions"]
-    subject: Named
-    core: str
-    counts: Annotated[dict[str, float], Field(description="class of instruction, and total -> count per inference")]
-    samples: Sampled | None = None
-
-
-def parse_counts(document: Mapping[str, Any], source: str) -> Counts:
-    """The document as a type. Raises ProfileError naming the file and the key."""
-    try:
-        return validate(Counts, document, source)
-    except ConfigError as error:
-        raise ProfileError(str(error)) from None
-
-
-def compare_counts(documents: Sequence[Counts], force: bool, names: Sequence[str]) -> Comparison:
+def compare_counts(documents: Sequence[Instructions], force: bool, names: Sequence[str]) -> Comparison:
     """Counts per inference by class. Raises ProfileError for other cores or other samples without `force`."""
     base = documents[0]
     forced = allow([_unlike(base, document) for document in documents], names, force)
-    columns = [Column(letter(at), name, _about(documents[at]), []) for at, name in enumerate(names)]
-    kinds = dict.fromkeys(kind for document in documents for kind in document.counts)
+    columns = [
+        Column(letter(at), name, _about(found), [], found.notes)
+        for at, (name, found) in enumerate(zip(names, documents, strict=True))
+    ]
+    tolerance = REPEATABLE + max(document.spread_percent or 0.0 for document in documents) / 100
+    counts = [document.counts.model_dump() for document in documents]
     figures = []
-    for kind in sorted(kinds, key=lambda kind: kind != "total"):
-        values = [Value(found.counts[kind]) if kind in found.counts else None for found in documents]
-        changes = [None, *(exact_change(values[0], value, COUNT, REPEATABLE) for value in values[1:])]
-        figures.append(Figure("instructions per inference", kind, "", kind == "total", values, changes))
-    return Comparison("instructions", columns, forced, figures)
+    for kind in counts[0]:
+        values: list[Value | None] = [Value(found[kind]) for found in counts]
+        changes = [None, *(exact_change(values[0], value, COUNT, tolerance) for value in values[1:])]
+        name = kind.replace("_", " ")
+        figures.append(Figure("instructions per inference", name, "", kind == "total", values, changes))
+    sizes: list[Value | None] = [Value(document.subject.model_bytes / 1e6) for document in documents]
+    changes = [None, *(exact_change(sizes[0], size, SIZE) for size in sizes[1:])]
+    return Comparison("instructions", columns, forced, [*figures, Figure("model", "size", "MB", False, sizes, changes)])
 
 
-def _unlike(base: Counts, other: Counts) -> list[str]:
+def _unlike(base: Instructions, other: Instructions) -> list[str]:
     found = []
     if base.core != other.core:
         found.append(f"other core: {other.core} (A: {base.core})")
-    if base.samples and other.samples and base.samples.digest != other.samples.digest:
-        found.append("other samples")
+    if base.samples.digest != other.samples.digest:
+        found.append(f"other samples: {other.samples.source} (A: {base.samples.source})")
     return found
 
 
-def _about(document: Counts) -> str:
+def _about(document: Instructions) -> str:
     subject = document.subject
-    runtime = " ".join(word for word in (subject.runtime, subject.runtime_version) if word)
-    return ", ".join(word for word in (subject.name, runtime, f"emulated {document.core}") if word)
+    return f"{subject.name}, {subject.runtime} {subject.runtime_version}, emulated {document.core}, {document.created}"

@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..emulate.document import KIND, parse_instructions
 from ..errors import ProfileError
 from ..profile import parse_profile
 from .comparison import Comparison
-from .counts import KIND, compare_counts, parse_counts
+from .counts import compare_counts
 from .profiles import compare
 
 
@@ -25,7 +26,7 @@ def compare_files(paths: Sequence[Path], force: bool = False) -> Comparison:
         raise ProfileError("compare: needs two files or more; the first is the baseline")
     documents = zip(contents, names, strict=True)
     if all(counted):
-        return compare_counts([parse_counts(json.loads(text), name) for text, name in documents], force, names)
+        return compare_counts([parse_instructions(text, name) for text, name in documents], force, names)
     return compare([parse_profile(text, name) for text, name in documents], force, names)
 
 
