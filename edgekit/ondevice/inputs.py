@@ -144,10 +144,10 @@ def _read(path: Path, inputs: Sequence[Tensor]) -> dict[str, Array]:
     if path.suffix == ".npy" and len(inputs) > 1:
         raise OnDeviceError(f"{path}: the model has inputs {', '.join(t.name for t in inputs)}; give an .npz with them")
     try:
-        found: Any = np.load(path, allow_pickle=False)
-        if path.suffix == ".npy":
-            return {inputs[0].name: np.asarray(found)}
-        with found:
+        with path.open("rb") as file:
+            found: Any = np.load(file, allow_pickle=False)
+            if path.suffix == ".npy":
+                return {inputs[0].name: np.asarray(found)}
             return {name: found[name] for name in found.files}
     except OSError as error:
         raise OnDeviceError(f"{path}: cannot be read: {error.strerror or error}") from None
