@@ -23,7 +23,7 @@ Reading = Annotated[tuple[float, float], Field(strict=False)]  # JSON has no tup
 class Part(BaseModel):
     """Immutable, strict, no unknown keys: another schema is refused, not guessed at."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class Interval(Part):

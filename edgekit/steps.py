@@ -17,7 +17,7 @@ Positive = Annotated[int, Field(ge=1)]
 class StepOptions(BaseModel):
     """What every step has in common: strict types, no unknown keys, immutable."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class Training(StepOptions):

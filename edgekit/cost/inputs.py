@@ -93,7 +93,7 @@ SPECS: Mapping[str, Spec] = {spec.name: spec for spec in _specs()}
 class Quantity(BaseModel):
     """A value as a user gives it: 80, or {value = 80, low = 60, high = 120, source = "the shop's list, 2026-11"}."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
     value: Exact
     low: Exact | None = None
     high: Exact | None = None

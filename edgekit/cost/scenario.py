@@ -33,7 +33,7 @@ PATHS = ("edge", "cloud", "cloud_profile", "build", "teacher_profile", "student_
 class Scenario(BaseModel):
     """Everything that a run depends on besides the files that it names."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
     format_version: Annotated[Literal[1], Field(alias="schema")] = 1
     edge: Annotated[str | None, Field(description="profile of the device")] = None
     edge_scenario: MlperfScenario | None = None
