@@ -36,8 +36,10 @@ ARCHIVE_SUFFIX = ".tar.zst"
 COMPRESSION_LEVEL = 10
 MAX_MANIFEST_BYTES = 16 << 20
 
-#: numpy's arrays can be subscripted as types from 1.22 on.
-NUMPY = "numpy>=1.22"
+#: numpy's arrays can be subscripted as types from 1.22 on; numpy 1 is smaller, and what tflite-runtime was built for.
+NUMPY = "numpy>=1.22,<2; python_version < '3.13'"
+#: Where numpy 1 has no wheels.
+NEWER_NUMPY = "numpy>=2.1; python_version >= '3.13'"
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,12 @@ def _copy_ondevice(folder: Path, form: str) -> None:
 
 
 def _requirements(runtime: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-    """What the device installs: `pip install -r requirements.txt`."""
-    numpy = f"{NUMPY},<2" if runtime["name"] == "tflite" else NUMPY  # tflite-runtime was built for numpy 1
-    return f"{runtime['package']}=={runtime['version']}\n{numpy}\ntokenizers=={versions['tokenizers']}\n"
+    """What the device installs: `pip install --no-deps -r requirements.txt`.
+
+    What these packages ask for beside themselves (a hub's client, type tables) serves what the device never does.
+    """
+    runtime_pin, tokenizers_pin = f"{runtime['package']}=={runtime['version']}", f"tokenizers=={versions['tokenizers']}"
+    return "\n".join([runtime_pin, NUMPY, NEWER_NUMPY, tokenizers_pin]) + "\n"
 
 
 def _build_record(steps: Sequence[tuple[Artifact, str, Mapping[str, Any]]]) -> dict[str, Any]:

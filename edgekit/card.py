@@ -26,7 +26,7 @@ Labels: {", ".join(manifest["labels"])}
 
 ## Use
 
-    pip install -r requirements.txt
+    pip install --no-deps -r requirements.txt
     python3 -m ondevice verify
     python3 -m ondevice infer "a text"
 

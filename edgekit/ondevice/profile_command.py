@@ -117,7 +117,7 @@ def run_profile(given: argparse.Namespace) -> int:
         loadgen=given.loadgen,
     )
     listener = Listener(
-        say=lambda line: print(f"ondevice: {line}", file=sys.stderr, flush=True),
+        say=lambda line: print(f"ondevice: {line} …", file=sys.stderr, flush=True),
         keep=lambda document: print(json.dumps(document, ensure_ascii=False), flush=True),
         stopped=lambda: stopped[0] if stopped else None,
     )

@@ -1,0 +1,255 @@
+"""`edgekit profile`: latency, memory and energy of a bundle or a model file, measured here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .console import json_option, print_json
+
+if TYPE_CHECKING:
+    from ..profile import Interval, Profile, ScenarioResult
+
+SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Seconds of 90s, 10m or 1h."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
+    if not match or not float(match[1]):
+        raise click.BadParameter(f"found {value!r}; possible: 90s, 10m, 1h")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
+
+
+@click.command(
+    "profile", epilog="Example: edgekit profile dist/distilbert-int8-raspberrypi --ops -o profiles/here.json"
+)
+@click.argument("what", metavar="BUNDLE|MODEL", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="[default: profiles/<name>-<id>.json]")
+@click.option(
+    "--scenario",
+    multiple=True,
+    type=click.Choice(SCENARIOS, case_sensitive=False),
+    help="May be repeated.  [default: all but Server; Server too with --qps or --sla-ms]",
+)
+@click.option("--min-seconds", type=ABOVE_ZERO, default=10.0, show_default=True, help="Of each scenario.")
+@click.option("--min-queries", type=click.IntRange(min=1), default=100, show_default=True, help="Of each scenario.")
+@click.option("--warmup-seconds", type=ABOVE_ZERO, default=1.0, show_default=True)
+@click.option(
+    "--sustained",
+    "sustained_seconds",
+    type=Duration(),
+    help="SingleStream for this long, with temperature, frequency and power over time.",
+)
+@click.option("--qps", type=ABOVE_ZERO, help="Server: Poisson arrivals a second.")
+@click.option(
+    "--sla-ms", type=ABOVE_ZERO, help="Server: what p99 must keep; without --qps the highest rate is searched."
+)
+@click.option("--samples", type=click.Path(path_type=Path), help="A text a line; of a model file: .npz or .npy.")
+@click.option("--runtime", metavar="NAME", help="Another runtime of the same format, such as tflite.")
+@click.option("--threads", type=click.IntRange(min=1), help="[default: what the bundle says; a model file: 1]")
+@click.option("--affinity", metavar="0,1", help="Processors to run on.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of sample order, arrivals and random inputs.")
+@click.option(
+    "--cold-starts", type=click.IntRange(min=0), default=5, show_default=True, help="Fresh processes to time."
+)
+@click.option("--idle-seconds", type=ABOVE_ZERO, default=3.0, show_default=True, help="Idle power before the run.")
+@click.option("--hz", type=ABOVE_ZERO, default=10.0, show_default=True, help="Power readings a second.")
+@click.option("--power-w", type=ABOVE_ZERO, help="Watts under load as you know them; labelled so in every view.")
+@click.option("--external", type=click.Path(path_type=Path), help="CSV log of a wall or USB meter of the run's time.")
+@click.option("--external-offset", metavar="+02:00", help="The log's time zone, where its times do not say it.")
+@click.option("--ops", is_flag=True, help="Per-operator times by the runtime's own profiler.")
+@click.option("--loadgen", is_flag=True, help="MLPerf's own load generator issues the queries (x86-64).")
+@click.option("--emulate", metavar="CORE", help="Count ARM instructions instead, under QEMU: cortex-a72, cortex-a76.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
+def command(
+    what: Path, out: Path | None, external: Path | None, external_offset: str | None, emulate: str | None,
+    quiet: bool, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Measure latency in MLPerf's scenarios, memory and energy of a bundle, a .tflite, .xml or .onnx on this machine.
+
+    On a device: `python3 -m ondevice profile` in the bundle's folder; its last line is the profile.
+    """
+    say = (lambda _: None) if quiet else _progress
+    if emulate:
+        _count(what, emulate, options, out, say, as_json)
+        return
+    from ..measure import run_profiler
+    from ..profile import parse_profile
+
+    if "@" in str(what) and not what.exists():
+        raise click.UsageError(f"{what}: on a device: ssh {what} 'cd BUNDLE && python3 -m ondevice profile' > p.json")
+    document = run_profiler(_words(what, options), say)
+    profile = parse_profile(json.dumps(document).encode(), str(what))
+    if external:
+        from ..meter import add_external
+
+        profile = add_external(profile, external, external_offset)
+        document = profile.model_dump(mode="json", by_alias=True)
+    name = f"{profile.subject.name}-{profile.id}.json"
+    _deliver(document, describe(profile), out or Path("profiles") / name, as_json)
+
+
+def _deliver(document: dict[str, Any], lines: Sequence[str], path: Path, as_json: bool) -> None:
+    """Keep the document in its file, and show it."""
+    from ..atomic import write_text
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(document, ensure_ascii=False) + "\n")
+    if as_json:
+        print_json(document)
+    else:
+        click.echo("\n".join([*lines, f"kept in {path}"]))
+
+
+def _count(
+    what: Path, core: str, options: dict[str, Any], out: Path | None, say: Callable[[str], None], as_json: bool
+) -> None:
+    """Instructions of an emulated core instead of milliseconds."""
+    from ..emulate.count import count_instructions
+
+    found = count_instructions(what, core, samples=options["samples"], seed=options["seed"], report=say)
+    total = found.counts.total
+    spread = "one run" if found.spread_percent is None else f"{found.runs} runs within {found.spread_percent:.4f} %"
+    golden = (
+        f"; {found.golden.agree} of {found.golden.of} golden samples answered as on the host" if found.golden else ""
+    )
+    lines = [
+        f"{found.subject.name}: {found.subject.runtime_package} {found.subject.runtime_version} on {found.core} "
+        f"({found.board}), {found.emulator}, one thread",
+        f"{found.label}",
+        "",
+        f"{'per inference':14} {'million':>10} {'share':>7}",
+        *(
+            f"{name.replace('_', ' '):14} {count / 1e6:10.4f} {count / total:7.1%}"
+            for name, count in found.counts.model_dump().items()
+        ),
+        "",
+        f"{found.inferences} inferences in each run, {spread}{golden}",
+        *(f"  note: {note}" for note in found.notes),
+    ]
+    name = f"{found.subject.name}-{found.core}-{found.id}.json"
+    _deliver(found.document(), lines, out or Path("profiles") / name, as_json)
+
+
+def _progress(line: str) -> None:
+    click.echo(f"  {line} …", err=True)
+
+
+def _words(what: Path, options: dict[str, Any]) -> list[str]:
+    """The options as the on-device profiler spells them."""
+    words = ["--bundle" if what.is_dir() else "--model", str(what)]
+    for name, value in options.items():
+        word = f"--{name.replace('_', '-')}"
+        if isinstance(value, tuple):
+            words += [part for one in value for part in (word, one)]
+        elif value is True:
+            words.append(word)
+        elif value is not None and value is not False:
+            words += [word, str(value)]
+    return words
+
+
+def describe(profile: Profile) -> list[str]:
+    """A profile for a terminal: what, where, its doubts, then the figures."""
+    subject, machine = profile.subject, profile.machine
+    plural = "s" if subject.threads > 1 else ""
+    lines = [
+        f"{subject.name}: {subject.runtime_package} {subject.runtime_version}, {subject.threads} thread{plural}; "
+        f"{profile.samples.source} ({profile.samples.count})",
+        f"on {machine.board or machine.cpu or machine.arch}, {machine.cores} cores, {machine.os}, "
+        f"{profile.created}, profile {profile.id}",
+        *(f"  doubt: {mark}" for mark in profile.marks),
+        *(f"  note: {note}" for note in profile.notes),
+        "",
+        f"{'':13} {'headline':>24} {'p50 ms':>9} {'p90 ms':>9} {'p99 ms':>9} {'a second':>10}  queries",
+        *(_scenario_line(name, result) for name, result in profile.scenarios.items()),
+        "",
+    ]
+    return lines + _startup_lines(profile) + _memory_lines(profile) + _energy_lines(profile) + _operator_lines(profile)
+
+
+def _scenario_line(name: str, result: ScenarioResult) -> str:
+    latency = result.latency_ms
+    headline = {
+        "SingleStream": f"p90 {_figure(latency.p90, 'ms')}",
+        "MultiStream": f"p99 {_figure(latency.p99, 'ms')}",
+        "Server": f"{result.qps:.4g} qps" if result.qps else "",
+        "Offline": f"{_figure(result.throughput_per_s, '/s')}",
+    }[name]
+    if result.sla_met is not None:
+        headline += f", p99 {'keeps' if result.sla_met else 'misses'} {result.sla_ms:g} ms"
+    figures = " ".join(f"{part.value:9.4g}" for part in (latency.p50, latency.p90, latency.p99))
+    driver = "" if result.driver == "edgekit" else f"  by {result.driver}"
+    return f"{name:13} {headline:>24} {figures} {result.throughput_per_s.value:10.5g}  {result.queries}{driver}"
+
+
+def _figure(found: Interval, unit: str) -> str:
+    """A value with what its interval leaves of it: 0.0624 ms ± 3 %."""
+    if found.low is None or found.high is None or not found.value:
+        return f"{found.value:.4g} {unit}"
+    return f"{found.value:.4g} {unit} ±{50 * (found.high - found.low) / found.value:.1f} %"
+
+
+def _startup_lines(profile: Profile) -> list[str]:
+    startup = profile.startup
+    if startup is None:
+        return []
+    cold = f"{startup.cold_start_ms.value:.0f} ms" if startup.cold_start_ms else "not measured"
+    split = ", ".join(f"{part} {found.value:.3g} ms" for part, found in profile.split_ms.items())
+    load = f"load {startup.load_ms:.1f} ms, first answer {startup.first_ms:.2f} ms"
+    return [f"cold start {cold} (of {startup.cold_starts}), {load}; {split}"]
+
+
+def _memory_lines(profile: Profile) -> list[str]:
+    memory = profile.memory
+    if memory is None:
+        return []
+    figures = {
+        "idle": memory.idle_rss_mb, "runtime alone": memory.runtime_rss_mb, "loaded": memory.loaded_rss_mb,
+        "loaded PSS": memory.loaded_pss_mb, "peak": memory.peak_rss_mb,
+    }  # fmt: skip
+    said = ", ".join(f"{name} {'unknown' if mb is None else f'{mb:.1f} MB'}" for name, mb in figures.items())
+    return [f"memory {said} ({memory.peak_method}); model {profile.subject.model_bytes / 1e6:.2f} MB on disk"]
+
+
+def _energy_lines(profile: Profile) -> list[str]:
+    energy = profile.energy
+    sensors = {sensor.name: sensor for sensor in energy.sensors}
+    lines = []
+    for name, result in profile.scenarios.items():
+        for window in result.energy:
+            sensor = sensors[window.sensor]
+            gross = _figure(window.energy_mj, "mJ") if window.energy_mj else "unknown"
+            net = _figure(window.net_energy_mj, "mJ") if window.net_energy_mj else "unknown"
+            watts = f"{window.average_w.value:.3g} W" if window.average_w else "unknown W"
+            lines.append(
+                f"energy {name}: {gross} an inference, {net} without idle; {watts} by {window.sensor} "
+                f"({sensor.scope}, {sensor.method})"
+            )
+            lines += [f"  {problem}" for problem in window.problems]
+    if energy.energy_mj is None:
+        lines.append(f"energy unknown: {energy.advice or 'no sensor gave a figure'}")
+    return lines + [f"  {problem}" for problem in energy.problems]
+
+
+def _operator_lines(profile: Profile) -> list[str]:
+    operators = profile.operators
+    if operators is None:
+        return []
+    width = max(len(row.op) for row in operators.rows)
+    rows = [f"{row.op:{width}} {row.calls:6} {row.ms:9.4f} {row.share:7.1%}" for row in operators.rows]
+    head = f"operators by {operators.source}, {operators.inferences} inferences, {operators.total_ms:.3g} ms in all"
+    return ["", head, f"{'':{width}} {'calls':>6} {'ms':>9} {'share':>7}", *rows]

@@ -1,0 +1,78 @@
+"""Runs the on-device profiler in a process of its own, and keeps what it measured even where it does not end well."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .errors import ProfileError
+from .ondevice.document import document_id
+
+#: How the profiler's own lines begin, and how those of them end that are progress.
+_SPEAKER, _GOES_ON = "ondevice: ", " …"
+
+
+def run_profiler(words: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
+    """The document of `python3 -m ondevice profile WORDS` on this machine; `say` gets its progress, a line each.
+
+    Ctrl-C reaches the profiler too, which then ends early and still answers. Raises ProfileError where nothing was
+    measured; otherwise a profiler that was killed leaves what it had printed, marked partial.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgekit.ondevice", "profile", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    heard: list[str] = []
+    assert process.stdout is not None
+    assert process.stderr is not None
+    listener = threading.Thread(target=_listen, args=(process.stderr, heard, say), daemon=True)
+    listener.start()
+    document: dict[str, Any] | None = None
+    while True:
+        try:
+            for line in process.stdout:
+                document = _whole(line) or document
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            continue  # the profiler has had it too, and says what it has
+    listener.join()
+    if document is None:
+        raise ProfileError(_reason(code, heard))
+    if code < 0:
+        document["partial"] = document["partial"] or f"the profiler was killed by {signal.Signals(-code).name}"
+        document["id"] = document_id(document)
+    return document
+
+
+def _listen(stream: Iterable[str], heard: list[str], say: Callable[[str], None]) -> None:
+    """Progress to `say`; the rest, which is what the runtimes print, is kept for an error's sake."""
+    for line in stream:
+        heard.append(line.rstrip())
+        if heard[-1].startswith(_SPEAKER) and heard[-1].endswith(_GOES_ON):
+            say(heard[-1].removeprefix(_SPEAKER).removesuffix(_GOES_ON))
+
+
+def _whole(line: str) -> dict[str, Any] | None:
+    """A printed line as a document; None for one that was cut short by the profiler's end."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _reason(code: int, heard: Sequence[str]) -> str:
+    """Why there is no document, in one line."""
+    spoken = [line.removeprefix(_SPEAKER) for line in heard if line.startswith(_SPEAKER)]
+    if code < 0:
+        after = f" after: {spoken[-1]}" if spoken else ""
+        return f"the profiler was killed by {signal.Signals(-code).name}, nothing was measured{after}"
+    if code == 2 and (spoken or heard):  # its own refusal, or that of its argument parser
+        return spoken[-1] if spoken else heard[-1]
+    return f"the profiler ended with exit code {code}: {heard[-1] if heard else 'it said nothing'}"

@@ -1,0 +1,250 @@
+#!/usr/bin/env python
+"""Holds the profiler against the runtimes' own tools, on third-party models, and weighs what it costs.
+
+    .venv/bin/python scripts/bench_profile.py [--data DIR] [--rounds N]
+
+Ours and theirs take turns, round by round, in one run on one machine; a ratio is the median over the rounds of
+ours / theirs within a round. Run it alone. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+SECONDS = 2.0
+#: The models, with the tool that their runtime brings.
+MODELS = {
+    "models/mlperf_tiny/kws_ref_model.tflite": "litert loop",
+    "models/mlperf_tiny/vww_96_int8.tflite": "litert loop",
+    "models/mlperf_tiny/pretrainedResnet_quant.tflite": "litert loop",
+    "models/coral/mobilenet_v1_0.25_128_quant.tflite": "litert loop",
+    "models/ultraface/version-RFB-320_without_postprocessing.tflite": "litert-benchmark",
+    "models/omz_ir/face-detection-retail-0004/FP32/face-detection-retail-0004.xml": "benchmark_app",
+    "models/omz_ir/face-detection-retail-0004/FP16-INT8/face-detection-retail-0004.xml": "benchmark_app",
+    "models/ultraface/version-RFB-320_simplified.onnx": "onnxruntime loop",
+}
+SMALL = "models/mlperf_tiny/kws_ref_model.tflite"
+#: What the on-device install holds.
+INSTALL = ("numpy<2", "ai-edge-litert", "tokenizers")
+
+
+def main() -> None:
+    data = Path(os.environ.get("EDGEKIT_DATA", ROOT.parent / "shared" / "data"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    result: dict[str, Any] = {
+        "bench": "profile",
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "rounds": given.rounds,
+        "against_own_tools": [
+            against_own_tool(given.data / name, tool, threads, given.rounds)
+            for name, tool in MODELS.items()
+            for threads in (1, 2)
+        ],
+        "overhead": sampling_overhead(given.data / SMALL, given.rounds),
+        "memory": memory_above_bare(given.data / SMALL),
+        "startup": startup(),
+        "install": install_size(),
+    }
+    print(json.dumps(result))
+
+
+def ours(model: Path, threads: int, *more: str) -> dict[str, Any]:
+    """One SingleStream run of the shipped profiler."""
+    words = ["--model", str(model), "--threads", str(threads), "--scenario", "SingleStream", "--cold-starts", "0"]
+    words += ["--min-seconds", str(SECONDS), "--idle-seconds", "0.1", *more]
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekit.ondevice", "profile", *words], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def against_own_tool(model: Path, tool: str, threads: int, rounds: int) -> dict[str, Any]:
+    """p50 of ours and of the runtime's own tool, in turn."""
+    pairs = []
+    for number in range(rounds):
+        runs: list[Callable[[], float]] = [
+            lambda: ours(model, threads)["scenarios"]["SingleStream"]["latency_ms"]["p50"]["value"],
+            lambda: TOOLS[tool](model, threads),
+        ]
+        found = [run() for run in (runs if number % 2 else runs[::-1])]
+        pairs.append(found if number % 2 else found[::-1])
+    row = {
+        "model": model.name,
+        "tool": tool,
+        "threads": threads,
+        "p50_ms": round(median(a for a, _ in pairs), 4),
+        "tool_p50_ms": round(median(b for _, b in pairs), 4),
+        "ratio": round(median(a / b for a, b in pairs), 4),
+        "ratios": [round(a / b, 3) for a, b in pairs],
+    }
+    print(f"{row['model']:42} {tool:17} {threads} thread(s): {row['p50_ms']:9.4f} ms, "
+          f"tool {row['tool_p50_ms']:9.4f} ms, ratio {row['ratio']:.3f}", flush=True)  # fmt: skip
+    return row
+
+
+def benchmark_app(model: Path, threads: int) -> float:
+    """OpenVINO's own tool, synchronous, one stream."""
+    done = subprocess.run(
+        [str(BIN / "benchmark_app"), "-m", str(model), "-d", "CPU", "-api", "sync", "-hint", "none", "-nstreams", "1",
+         "-nthreads", str(threads), "-t", str(int(SECONDS))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = re.search(r"Median:\s+([0-9.]+) ms", done.stdout)
+    assert found, done.stdout
+    return float(found[1])
+
+
+def litert_benchmark(model: Path, threads: int) -> float:
+    """LiteRT's own tool; it rounds to hundredths of a millisecond, so it is for models above one."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        subprocess.run(
+            [str(BIN / "litert-benchmark"), "--model", str(model), "--num_threads", str(threads), "--num_runs", "300",
+             "--warmup_runs", "50", "--result_json", str(out)],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        return json.loads(out.read_text())["latency"]["median_ms"]
+
+
+def bare(code: str, model: Path, threads: int) -> float:
+    """A bare loop in a process of its own: `code` defines `call()`; p50 in milliseconds."""
+    program = f"""
+import sys, time
+import numpy as np
+model, threads = sys.argv[1], int(sys.argv[2])
+{code}
+for _ in range(50): call()
+times, end = [], time.monotonic() + {SECONDS}
+while time.monotonic() < end or len(times) < 100:
+    began = time.perf_counter_ns(); call(); times.append(time.perf_counter_ns() - began)
+print(float(np.median(times)) / 1e6)
+"""
+    words = [sys.executable, "-c", program, str(model), str(threads)]
+    return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+
+LITERT = """
+from ai_edge_litert.interpreter import Interpreter
+it = Interpreter(model, num_threads=threads); it.allocate_tensors()
+d = it.get_input_details()[0]; o = it.get_output_details()
+rng = np.random.default_rng(0)
+x = (rng.integers(0, 100, d["shape"]) if d["dtype"] != np.float32 else rng.random(d["shape"])).astype(d["dtype"])
+def call():
+    it.set_tensor(d["index"], x); it.invoke()
+    for out in o: it.get_tensor(out["index"])
+"""
+ORT = """
+import onnxruntime as ort
+opt = ort.SessionOptions(); opt.intra_op_num_threads = threads; opt.log_severity_level = 3
+s = ort.InferenceSession(model, opt, providers=["CPUExecutionProvider"])
+i = s.get_inputs()[0]; x = {i.name: np.random.default_rng(0).random(i.shape, np.float32)}
+def call(): s.run(None, x)
+"""
+TOOLS: dict[str, Callable[[Path, int], float]] = {
+    "benchmark_app": benchmark_app,
+    "litert-benchmark": litert_benchmark,
+    "litert loop": lambda model, threads: bare(LITERT, model, threads),
+    "onnxruntime loop": lambda model, threads: bare(ORT, model, threads),
+}
+
+
+def sampling_overhead(model: Path, rounds: int) -> dict[str, Any]:
+    """A model of about 50 µs: its p50 with a RAPL tree sampled at 10 Hz against none, runs in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        zone = Path(folder) / "sys/class/powercap/intel-rapl:0"
+        zone.mkdir(parents=True)
+        for name, text in (("name", "package-0"), ("energy_uj", "1000000"), ("max_energy_range_uj", "262143328850")):
+            (zone / name).write_text(f"{text}\n")
+        pairs = []
+        for _ in range(2 * rounds):
+            plain = ours(model, 1, "--root", str(Path(folder) / "none"))
+            sampled = ours(model, 1, "--root", folder)
+            assert sampled["energy"]["sensors"], "the tree was not read"
+            assert not plain["energy"]["sensors"]
+            pairs.append([r["scenarios"]["SingleStream"]["latency_ms"]["p50"]["value"] for r in (plain, sampled)])
+    ratio = median(b / a for a, b in pairs)
+    print(f"p50 with sampling at 10 Hz against none: {ratio:.4f} at {median(a for a, _ in pairs) * 1000:.1f} µs")
+    return {"p50_us": round(1000 * median(a for a, _ in pairs), 2), "ratio": round(ratio, 4)}
+
+
+def memory_above_bare(model: Path) -> dict[str, float]:
+    """Peak RSS of the profiler above that of a bare loop on the same model."""
+    code = f"import sys\nsys.argv[1:] = [{str(model)!r}, '1']\nmodel, threads = sys.argv[1], 1\nimport numpy as np\n{LITERT}"
+    code += (
+        "\nfor _ in range(20000): call()\nprint([l for l in open('/proc/self/status') if 'VmHWM' in l][0].split()[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    bare_mb = int(done.stdout.split()[-1]) * 1024 / 1e6
+    found = ours(model, 1)["memory"]["peak_rss_mb"]
+    print(f"peak RSS {found:.1f} MB, bare runtime {bare_mb:.1f} MB")
+    return {"peak_rss_mb": round(found, 1), "bare_mb": round(bare_mb, 1), "above_mb": round(found - bare_mb, 1)}
+
+
+def startup() -> dict[str, float]:
+    """Seconds, by medians of runs that take turns: the on-device profiler to its first word, and `edgekit cost`."""
+    profiles = ROOT / "tests" / "data" / "profiles"
+    commands = {
+        "pass": ["-c", "pass"],
+        "ondevice profile": ["-m", "edgekit.ondevice", "profile", "--help"],
+        "help": ["-m", "edgekit", "--help"],
+        **({"cost": COST} if profiles else {}),
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(15):
+        for name, words in commands.items():
+            began = time.monotonic()
+            subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, check=True)
+            times[name].append(time.monotonic() - began)
+    bare_seconds = median(times["pass"])
+    found = {f"{name}_seconds": round(median(times[name]) - bare_seconds, 3) for name in commands if name != "pass"}
+    print(f"start-up beside `python -c pass` ({bare_seconds:.3f} s): {found}")
+    return found
+
+
+COST: list[str] = []
+
+
+def install_size() -> dict[str, Any]:
+    """MB on disk of what a device installs, by pip into an empty folder, with ondevice/."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), *INSTALL], capture_output=True
+        )
+        if done.returncode:
+            return {"mb": None, "why": "pip could not install here"}
+        shutil.copytree(
+            ROOT / "edgekit" / "ondevice", folder / "ondevice", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        parts = {p.name: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) / 1e6 for p in folder.iterdir()}
+    finally:
+        shutil.rmtree(folder)
+    print(f"on-device install {sum(parts.values()):.1f} MB")
+    largest = sorted(parts, key=lambda name: -parts[name])[:5]
+    return {"mb": round(sum(parts.values()), 1), "largest": {name: round(parts[name], 1) for name in largest}}
+
+
+if __name__ == "__main__":
+    main()
