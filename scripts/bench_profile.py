@@ -24,8 +24,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 SECONDS = 2.0
@@ -191,11 +189,9 @@ def sampling_overhead(model: Path, rounds: int) -> dict[str, Any]:
 
 def memory_above_bare(model: Path) -> dict[str, float]:
     """Peak RSS of the profiler above that of a bare loop on the same model."""
-    code = f"import sys\nsys.argv[1:] = [{str(model)!r}, '1']\nmodel, threads = sys.argv[1], 1\nimport numpy as np\n{LITERT}"
-    code += (
-        "\nfor _ in range(20000): call()\nprint([l for l in open('/proc/self/status') if 'VmHWM' in l][0].split()[1])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    setup = f"model, threads = {str(model)!r}, 1\nimport numpy as np\n"
+    measure = "\nfor _ in range(20000): call()\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    done = subprocess.run([sys.executable, "-c", setup + LITERT + measure], capture_output=True, text=True, check=True)
     bare_mb = int(done.stdout.split()[-1]) * 1024 / 1e6
     found = ours(model, 1)["memory"]["peak_rss_mb"]
     print(f"peak RSS {found:.1f} MB, bare runtime {bare_mb:.1f} MB")

@@ -49,7 +49,8 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--sustained",
     "sustained_seconds",
-    type=Duration(),
+    callback=duration,
+    metavar="10m",
     help="SingleStream for this long, with temperature, frequency and power over time.",
 )
 @click.option("--qps", type=ABOVE_ZERO, help="Server: Poisson arrivals a second.")
