@@ -50,12 +50,21 @@ def test_qat_goes_through_tfmot_and_then_the_converter() -> None:
     assert made[-3:] == ["quantize_tfmot", "quantize_tflite", "validate"]
 
 
-@pytest.mark.parametrize(("recipe", "target"), list(itertools.product(names("recipes"), names("targets"))))
+BUILDABLE = [t for t in names("targets") if load_target(t).runtime.name in RUNTIME_FORMATS]
+
+
+@pytest.mark.parametrize(("recipe", "target"), list(itertools.product(names("recipes"), BUILDABLE)))
 def test_every_recipe_fits_every_target_and_the_formats_join(recipe: str, target: str) -> None:
     made = plan(recipe, target)
     assert made.steps[-1].produces == "report"
     for before, after in itertools.pairwise(made.steps):
         assert after.accepts == before.produces
+
+
+@pytest.mark.parametrize("target", sorted(set(names("targets")) - set(BUILDABLE)))
+def test_a_target_that_nothing_builds_for_is_refused_by_its_runtime(target: str) -> None:
+    with pytest.raises(ConfigError, match=f"target {target}: runtime.name: no runtime 'onnxruntime'; possible: litert"):
+        plan(target=target)
 
 
 def test_trained_steps_are_shared_between_targets_and_recipes() -> None:
