@@ -178,7 +178,12 @@ def test_energies_of_other_scopes_have_no_ratio() -> None:
 @pytest.mark.parametrize(
     ("base", "other", "reason"),
     [
-        ({}, {"samples__digest": "6" * 64}, "other samples: 64 from random values, seed 0 (A: 64 from random"),
+        ({}, {"samples__digest": "6" * 64}, "other samples: both 64 from random values, seed 0, but not the same in"),
+        (
+            {},
+            {"samples__digest": "6" * 64, "samples__source": "mine.npz"},
+            "other samples: 64 from mine.npz (A: 64 from random values, seed 0)",
+        ),
         ({}, {"latencies_ms": {"Offline": BASE}}, "no scenario in common: Offline (A: SingleStream)"),
         (
             {},

@@ -21,7 +21,7 @@ def unlike(base: Profile, other: Profile) -> list[str]:
     """Why the two do not measure the same thing; each reason reads after `B is unlike A: `."""
     found = []
     if base.samples.digest != other.samples.digest:
-        found.append(f"other samples: {_pair(_samples(other), _samples(base))}")
+        found.append(_other_samples(_samples(base), _samples(other)))
     common = [name for name in base.scenarios if name in other.scenarios]
     if not common:
         found.append(f"no scenario in common: {_pair(_scenarios(other), _scenarios(base))}")
@@ -36,6 +36,12 @@ def unlike(base: Profile, other: Profile) -> list[str]:
     if emulated[0] != emulated[1]:
         found.append("one of them ran under an emulator, whose times are no device's")
     return found
+
+
+def _other_samples(base: str, other: str) -> str:
+    if base == other:
+        return f"other samples: both {base}, but not the same in type, shape or value"
+    return f"other samples: {_pair(other, base)}"
 
 
 def _unlike_runs(base: ScenarioResult, other: ScenarioResult) -> list[str]:
