@@ -189,7 +189,7 @@ class EdgeOrCloud(Frame):
     payback_months: float | None  #: up-front money / monthly saving in running cost; null: never
     break_even: BreakEven | None  #: the nearest one to the volume asked for
     break_evens: list[BreakEven]  #: nearest one below and nearest one above, within a factor of 1,000
-    curve: list[CurvePoint]  #: rising volume, evenly spaced in its logarithm
+    curve: list[CurvePoint]  #: rising volume, evenly in its logarithm; per_day is one of them
     checks: list[Check]
     tornado: list[TornadoRow]
     monte_carlo: MonteCarlo

@@ -44,7 +44,7 @@ class Spec:
 def _specs() -> tuple[Spec, ...]:
     zero, one = Decimal(0), Decimal(1)
     return (
-        Spec("predictions_per_day", "volume", "volume", "predictions/day", above_least=True),
+        Spec("predictions_per_day", "volume", "volume", "predictions/day", least=one),
         Spec("cloud_usd_per_hour", "cloud", "instance price", "USD/h"),
         Spec("cloud_qps", "cloud", "throughput of one instance", "predictions/s", above_least=True),
         Spec("cloud_utilisation", "cloud", "how full an instance may be", "share", most=one, above_least=True),

@@ -18,8 +18,8 @@ Values = Mapping[str, Decimal]
 #: Break-even is looked for within this factor of the volume asked for, at so many volumes; other flips within 10.
 VOLUME_FACTOR, VOLUME_STEPS, CURVE_STEPS = 1000, 1201, 121
 INPUT_FACTOR, INPUT_STEPS = 10, 161
-#: Two sides whose month differs by less than this are alike; a jump at a break-even is larger.
-CENT = Decimal("0.01")
+#: US dollars a month that rounding may make of nothing; a machine more is a larger jump than this.
+JUMP = Decimal("1e-6")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ def as_floats(values: Values) -> dict[str, Floats]:
 
 
 def curve(search: Search) -> list[CurvePoint]:
-    """Both sides' cost per million over the volumes of the search; the middle one is the volume asked for."""
+    """Both sides' cost per million over the volumes of the search, from one a day; the volume asked for is among them."""
     at = _around(search.values["predictions_per_day"], VOLUME_FACTOR, CURVE_STEPS)
+    at = at[at >= 1]
     both = search.sides("predictions_per_day", at)
     edge, cloud = (both.per_million(side.total) + np.zeros_like(at) for side in (both.edge, both.cloud))
     return [
@@ -78,7 +79,7 @@ def break_evens(search: Search) -> list[BreakEven]:
     Two changes closer together than 1.2 % of the volume may be missed.
     """
     per_day = search.values["predictions_per_day"]
-    at = _around(per_day, VOLUME_FACTOR, VOLUME_STEPS)
+    at = np.maximum(_around(per_day, VOLUME_FACTOR, VOLUME_STEPS), 1)
     sign = search.savings("predictions_per_day", at) > 0
     middle = len(at) // 2
     changes = np.flatnonzero(sign[1:] != sign[:-1])
@@ -94,12 +95,14 @@ def break_evens(search: Search) -> list[BreakEven]:
 
 def _break_even(search: Search, low: Decimal, high: Decimal) -> BreakEven:
     volume = search.crossing("predictions_per_day", low, high, lambda a, b: b - a <= 1)
-    before, after = (search.saving("predictions_per_day", v) for v in (volume - 1, volume))
+    around = (max(volume - 2, Decimal(1)), volume - 1, volume, volume + 1)
+    first, before, after, last = (search.saving("predictions_per_day", v) for v in around)
+    usual = max(abs(before - first), abs(last - after))
     return {
         "per_day": float(volume),
         "cheaper_below": "edge" if before > 0 else "cloud",
         "cheaper_above": "edge" if after > 0 else "cloud",
-        "step": abs(after - before) > CENT,
+        "step": abs(after - before) > 2 * usual + JUMP,
     }
 
 
@@ -118,6 +121,7 @@ def flips(search: Search, inputs: Mapping[str, Input]) -> list[Flip]:
 def _flip(search: Search, one: Input, here: bool) -> Flip | None:
     """The nearest value of one input at which the saving's sign is another than `here`."""
     at = _around(one.value, INPUT_FACTOR, INPUT_STEPS)
+    at = np.maximum(at, float(one.spec.least))
     if one.spec.most is not None:
         at = np.minimum(at, float(one.spec.most))
     sign = search.savings(one.name, at) > 0
