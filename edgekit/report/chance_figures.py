@@ -11,8 +11,8 @@ from ..cost.document import EdgeOrCloud, TornadoRow
 from .content import Figure, Key
 from .drawing import WIDTH, clean, colour, draw, linear_ticks, tick_text
 from .money_figures import Money, badges, provenance
-from .strips import LEFT, RIGHT, row_axes, row_text, side
-from .wording import digits, listed, percent
+from .strips import LEFT, RIGHT, SCALE, Heading, row_axes, side, write_heading
+from .wording import listed, percent, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 #: A tornado shows no more inputs than this, and none whose swing is less than this share of the widest.
 MOST_ROWS = 10
 LEAST_SWING = 0.01
-ROW = 36.0
-SCALE = 36.0
+ROW = 38.0
 DRAWS_HEIGHT = 176.0
 
 
@@ -60,15 +59,15 @@ def _paint_tornado(figure: Canvas, rows: Sequence[TornadoRow], saving_usd: float
     low, high = min(base, *map(min, ends)), max(base, *map(max, ends))
     pad = (high - low) * 0.04
     at = _scale(ax, low - pad, high + pad, bottom, f"3-year saving by the edge, {money.label}")
-    if low - pad < 0 < high + pad:
-        ax.plot([at(0)] * 2, [14, bottom], color=colour("warn"), lw=1.2, dashes=(3, 3), zorder=1)
     for position, (row, (at_low, at_high)) in enumerate(zip(rows, ends, strict=True)):
         top = position * ROW
-        between = f"{digits(row['low'])} – {digits(row['high'])} {clean(row['unit'])}".rstrip()
-        row_text(ax, top + 12, clean(row["label"]), between, bold=False)
+        reach = f"{plain(row['low'])} – {plain(row['high'])} {clean(row['unit'])}".rstrip()
+        write_heading(ax, top, Heading(clean(row["label"]), reach), bold=False)
         for end, shade in ((at_low, "s2"), (at_high, "s1")):
             ax.fill_between(sorted((at(base), at(end))), top + 18, top + 29, color=colour(shade), zorder=3)
         ax.plot([at(base)] * 2, [top + 16, top + 31], color=colour("ink"), lw=1.6, zorder=4)
+        if low - pad < 0 < high + pad:
+            ax.plot([at(0)] * 2, [top + 16, top + 31], color=colour("warn"), lw=1.6, dashes=(2, 1.5), zorder=4)
 
 
 def _scale(ax: Axes, low: float, high: float, bottom: float, title: str) -> Callable[[float], float]:
@@ -78,7 +77,7 @@ def _scale(ax: Axes, low: float, high: float, bottom: float, title: str) -> Call
         return LEFT + (amount - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     for tick in linear_ticks(low, high, 5):
-        ax.plot([at(tick)] * 2, [16, bottom], color=colour("rule"), lw=0.8, zorder=0)
+        ax.plot([at(tick)] * 2, [bottom - 4, bottom], color=colour("rule"), lw=0.8, zorder=0)
         ax.text(at(tick), bottom + 14, tick_text(tick), color=colour("muted"), ha=side(at(tick)), va="baseline")
     ax.text(WIDTH / 2, bottom + 31, title, color=colour("muted"), ha="center", va="baseline")
     return at
@@ -115,7 +114,15 @@ def _paint_draws(figure: Canvas, cost: EdgeOrCloud, money: Money) -> None:
         top = base - tall * count / max(counts)
         for left, right, shade, hatch in ((begin, min(end, 0.0), "s2", "////"), (max(begin, 0.0), end, "s1", None)):
             if right > left:
-                ax.fill_between([at(left), at(right)], base, top, color=colour(shade), hatch=hatch, zorder=2)
+                ax.fill_between(
+                    [at(left), at(right)],
+                    base,
+                    top,
+                    color=colour(shade),
+                    hatch=hatch,
+                    edgecolor=colour("paper"),
+                    zorder=2,
+                )
     ax.plot([LEFT, WIDTH - RIGHT], [base, base], color=colour("rule"), lw=1)
     for name, width in (("p5", 1.2), ("p50", 2.4), ("p95", 1.2)):
         if name in drawn["quantiles"].get("usd_3_year_saving", {}):

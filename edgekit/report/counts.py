@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..emulate.document import Instructions
 from .content import Cell, Figure, Key, Section, Table
 from .drawing import clean, draw
-from .strips import Bar, bars_height, paint_bars
+from .strips import Bar, Heading, bars_height, paint_bars
 from .wording import digits, listed, many, percent
 
 #: class of instruction -> (CSS variable, words).
@@ -34,18 +34,14 @@ def _name(found: Instructions) -> str:
 
 
 def _figure(counts: Sequence[Instructions]) -> Figure:
-    bars = [
-        Bar(
-            _name(found),
-            f"{digits(found.counts.total / 1e6)} M",
-            [(getattr(found.counts, kind), variable) for kind, (variable, _) in CLASSES.items()],
-        )
-        for found in counts
-    ]
+    bars = []
+    for found in counts:
+        heading = Heading(clean(found.subject.name), f"{digits(found.counts.total / 1e6)} M", clean(found.core), MARKS)
+        bars.append(Bar(heading, [(getattr(found.counts, kind), shade) for kind, (shade, _) in CLASSES.items()]))
     finding = _finding(counts)
     title = "Executed instructions per inference"
     svg = draw(
-        "counts", title, f"{finding} A proxy, never a latency.", bars_height(len(bars)), lambda f: paint_bars(f, bars)
+        "counts", title, f"{finding} A proxy, never a latency.", bars_height(bars), lambda f: paint_bars(f, bars)
     )
     legend = [Key(variable, "■", words) for variable, words in CLASSES.values()]
     emulators = listed(list(dict.fromkeys(clean(found.emulator) for found in counts)))

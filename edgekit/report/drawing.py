@@ -146,9 +146,11 @@ def text_units(text: str) -> float:
 def _ems(character: str) -> float:
     if unicodedata.east_asian_width(character) in "WF" or character in "WM@%mw—…":
         return 1.02
-    if character in "ijl|' .,:;!-()[]frtI/":
-        return 0.32 if character in "ijl|' .,:;I" else 0.42
-    return 0.79 if character.isupper() else 0.64
+    if character in "ijl|' .,:;I":
+        return 0.33
+    if character in "!-()[]frt/sczkxyvJL":
+        return 0.42 if character in "!-()[]frt/" else 0.6
+    return 0.79 if character in "GOQDHNU" else 0.7 if character.isupper() else 0.64
 
 
 def fit(text: str, units: float) -> str:

@@ -8,8 +8,8 @@ from ..profile import Scenario, SensorInfo, SensorWindow
 from .content import Cell, Figure, Key, Section, Table, Text
 from .drawing import clean, draw
 from .names import Run
-from .strips import Bar, bars_height, paint_bars
-from .wording import UNKNOWN, energy, many, seconds, span, watts
+from .strips import Bar, Heading, bars_height, paint_bars
+from .wording import UNKNOWN, energy, energy_span, listed, many, seconds, span, watts
 
 Reading = tuple[Run, Scenario, SensorInfo | None, SensorWindow]
 
@@ -48,14 +48,12 @@ def _figure(scenario: Scenario, readings: Sequence[Reading]) -> Figure | None:
     bars = []
     for run, _, sensor, window in readings:
         assert window.energy_mj is not None
-        net = window.net_energy_mj
-        scope = f", {clean(sensor.scope)}" if sensor else ""
-        bars.append(Bar(
-            f"{run.letter}  {clean(window.sensor)}{scope}",
-            f"{energy(window.energy_mj.value)}" + (f", net {energy(net.value)}" if net else ""),
-            [(window.energy_mj.value, "soft")], window.energy_mj.low, window.energy_mj.high,
-            max(net.value, 0.0) if net else None,
-        ))  # fmt: skip
+        gross, net = window.energy_mj, window.net_energy_mj
+        figure = energy(gross.value) + (f", net {energy(net.value)}" if net else "")
+        where = f"{clean(window.sensor)}, {clean(sensor.scope)}" if sensor else clean(window.sensor)
+        heading = Heading(f"{run.letter}  {run.model}", figure, where, run.badges)
+        inner = max(net.value, 0.0) if net else None
+        bars.append(Bar(heading, [(gross.value, "soft")], gross.low, gross.high, inner))
     run, _, sensor, window = min(readings, key=lambda r: r[3].energy_mj.value if r[3].energy_mj else 0.0)
     assert window.energy_mj is not None
     finding = f"{run.name} draws {energy(window.energy_mj.value)} per inference"
@@ -63,7 +61,7 @@ def _figure(scenario: Scenario, readings: Sequence[Reading]) -> Figure | None:
     finding += f", {energy(window.net_energy_mj.value)} of it beyond idle." if window.net_energy_mj else "."
     key = f"energy-{scenario.lower()}"
     title = f"Energy per inference, {scenario}"
-    svg = draw(key, title, finding, bars_height(len(bars)), lambda f: paint_bars(f, bars))
+    svg = draw(key, title, finding, bars_height(bars), lambda f: paint_bars(f, bars))
     legend = [Key("soft", "■", "gross"), Key("accent", "■", "net of idle")]
     provenance = "; ".join(
         f"{r.letter} {_how(s, w)}, {w.readings:,} readings over {many(w.inferences, 'inference')}"
@@ -84,14 +82,15 @@ def _how(sensor: SensorInfo | None, window: SensorWindow) -> str:
 def _table(readings: Sequence[Reading]) -> Table:
     rows, notes = [], list[str]()
     for run, scenario, sensor, window in readings:
+        gross, net, drawn = window.energy_mj, window.net_energy_mj, window.average_w
         name = f"{run.letter}  {clean(window.sensor)}"
         below = f"{scenario}; {clean(sensor.scope)}" if sensor else scenario
         idle = sensor.idle_w if sensor else None
         rows.append([
             Cell(name, below, run.badges),
-            Cell(energy(window.energy_mj.value if window.energy_mj else None), span(window.energy_mj)),
-            Cell(energy(window.net_energy_mj.value if window.net_energy_mj else None), span(window.net_energy_mj)),
-            Cell(watts(window.average_w.value if window.average_w else None), span(window.average_w)),
+            Cell(energy(gross.value if gross else None), energy_span(gross)),
+            Cell(energy(net.value if net else None), energy_span(net)),
+            Cell(watts(drawn.value if drawn else None), span(drawn)),
             Cell(watts(window.peak_w)),
             Cell(watts(idle.value if idle else None), f"over {seconds(sensor.idle_seconds)}" if sensor else ""),
         ])  # fmt: skip
@@ -108,11 +107,9 @@ def _advice(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         found = run.profile.energy
         if found.energy_mj is None:
-            advice = f" {clean(found.advice)}." if found.advice else ""
+            advice = f"energy per inference is {UNKNOWN}."
+            advice += f" What would tell: {clean(found.advice)}." if found.advice else ""
             said.setdefault(advice, []).append(run.letter)
         for problem in found.problems:
-            said.setdefault(f" Problem: {clean(problem)}.", []).append(run.letter)
-    return [
-        f"Run {', '.join(letters)}: energy {UNKNOWN}.{words}" if not words.startswith(" Problem") else
-        f"Run {', '.join(letters)}:{words}" for words, letters in said.items()
-    ]  # fmt: skip
+            said.setdefault(f"{clean(problem)}.", []).append(run.letter)
+    return [f"{'Run' if len(who) == 1 else 'Runs'} {listed(who)}: {words}" for words, who in said.items()]

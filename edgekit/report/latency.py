@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,24 @@ from ..profile import Floats, Interval, Scenario, ScenarioResult
 from .content import Cell, Figure, Key, Section, Table
 from .drawing import WIDTH, axes, clean, colour, draw, linear_ticks, log_ticks, tick_text
 from .names import Run
-from .strips import LEFT, RIGHT, Bar, bars_height, paint_bars, row_axes, row_text, side
-from .wording import UNKNOWN, digits, many, milliseconds, seconds, span
+from .strips import (
+    GAP,
+    LEFT,
+    RIGHT,
+    SCALE,
+    Bar,
+    Heading,
+    bars_height,
+    heading_height,
+    paint_bars,
+    row_axes,
+    side,
+    write_heading,
+)
+from .wording import UNKNOWN, digits, many, milliseconds, milliseconds_span, seconds, span
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 #: scenario -> (its headline percentile, what it is in a sentence).
@@ -26,8 +41,8 @@ SCENARIOS: dict[Scenario, tuple[str, str]] = {
 }
 QUANTILES = ("p50", "p90", "p95", "p99", "p999")
 #: Fewer samples than this are drawn as dots, each of them.
-FEW = 40
-BINS = 96
+FEW = 100
+BINS = 182
 
 
 def latency_section(runs: Sequence[Run]) -> Section | None:
@@ -58,12 +73,12 @@ def _distribution(scenario: Scenario, having: Sequence[tuple[Run, ScenarioResult
     headline, words = SCENARIOS[scenario]
     best = min(having, key=lambda pair: _quantile(pair[1], headline).value)
     value = _quantile(best[1], headline)
-    within = f" (95 % interval {span(value)})" if span(value) else ""
+    within = f" (95 % interval {milliseconds_span(value)})" if milliseconds_span(value) else ""
     finding = f"{best[0].name}: {headline} {milliseconds(value.value)}{within}"
     finding += f", the lowest of {many(len(having), 'run')}." if len(having) > 1 else "."
     key = scenario.lower()
-    height = len(having) * _RIDGE + 36
     title = f"{scenario} latency: {words}"
+    height = _ridges_height(_headings(headline, having))
     svg = draw(key, title, finding, height, lambda f: _paint_ridges(f, headline, having))
     legend = [Key("ink", "●", "p50"), Key("ink", "◆", "p90"), Key("ink", "▲", "p99")]
     provenance = (
@@ -86,8 +101,12 @@ def _provenance(having: Sequence[tuple[Run, ScenarioResult]]) -> str:
 
 
 def _badges(having: Sequence[tuple[Run, ScenarioResult]]) -> list[str]:
-    partial = ["partial"] if any(result.partial for _, result in having) else []
-    return list(dict.fromkeys(partial + [b for run, _ in having for b in run.badges]))
+    return list(dict.fromkeys(badge for run, result in having for badge in result_badges(run, result)))
+
+
+def result_badges(run: Run, result: ScenarioResult) -> list[str]:
+    """A run's marks, and that of a scenario which ended early."""
+    return list(dict.fromkeys([*(["partial"] if result.partial else []), *run.badges]))
 
 
 def _quantile(result: ScenarioResult, name: str) -> Interval:
@@ -95,63 +114,81 @@ def _quantile(result: ScenarioResult, name: str) -> Interval:
     return found
 
 
-_RIDGE = 66.0
+RIDGE = 26.0  # the height of a density's peak
+MARKS = 16.0  # below its line, for the percentiles
+
+
+def _headings(headline: str, having: Sequence[tuple[Run, ScenarioResult]]) -> list[Heading]:
+    return [
+        run.heading(f"{headline} {milliseconds(_quantile(r, headline).value)}", result_badges(run, r))
+        for run, r in having
+    ]
+
+
+def _ridges_height(headings: Sequence[Heading]) -> float:
+    return len(headings) * (heading_height(headings) + RIDGE + MARKS + GAP) - GAP + SCALE
 
 
 def _paint_ridges(figure: Canvas, headline: str, having: Sequence[tuple[Run, ScenarioResult]]) -> None:
     """One density over a common logarithmic axis per run, with its percentiles on the line below."""
-    height = len(having) * _RIDGE + 36
+    headings = _headings(headline, having)
+    height = _ridges_height(headings)
     ax = row_axes(figure, height)
     samples = [result.latency_ms.samples_ms() for _, result in having]
     low = min(float(np.quantile(s, 0.0005)) for s in samples) / 1.04
-    high = max(
-        max(float(np.quantile(s, 0.999)), r.latency_ms.p99.value) for s, (_, r) in zip(samples, having, strict=True)
-    )
-    high = max(high * 1.04, low * 1.2)
-    span_units = WIDTH - LEFT - RIGHT
+    high = max([float(np.quantile(s, 0.999)) for s in samples] + [r.latency_ms.p99.value for _, r in having]) * 1.04
+    ticks = log_ticks(low, max(high, low * 1.2))
+    reach = np.log(max(high, low * 1.2) / low)
 
     def at(ms: Floats) -> Floats:
-        share = np.log(ms / low) / np.log(high / low)
-        return np.asarray(LEFT + np.clip(share, 0, 1) * span_units, np.float64)
+        return np.asarray(LEFT + np.clip(np.log(ms / low) / reach, 0, 1) * (WIDTH - LEFT - RIGHT), np.float64)
 
-    bottom = len(having) * _RIDGE
-    ticks = log_ticks(low, high)
+    bottom = height - SCALE
     for tick, x in zip(ticks, at(np.array(ticks)), strict=True):
-        ax.plot([x, x], [14, bottom], color=colour("rule"), lw=0.8, zorder=0)
         ax.text(x, bottom + 14, tick_text(tick), color=colour("muted"), ha=side(x), va="baseline")
     ax.text(WIDTH / 2, bottom + 31, "milliseconds", color=colour("muted"), ha="center", va="baseline")
-    for row, ((run, result), values) in enumerate(zip(having, samples, strict=True)):
-        top = row * _RIDGE
-        figure_text = f"{headline} {milliseconds(_quantile(result, headline).value)}"
-        row_text(ax, top + 12, run.name, figure_text)
-        base = top + 48
-        if len(values) < FEW:
-            ax.plot(at(values), np.full(len(values), base - 8), "o", color=colour("accent"), ms=4, alpha=0.6)
-        else:
-            counts, edges = np.histogram(at(values), bins=BINS, range=(LEFT, WIDTH - RIGHT))
-            heights = 26 * counts / counts.max()
-            ax.fill_between(edges, base, base - np.append(heights, heights[-1]), step="post", color=colour("accent"))
-        ax.plot([LEFT, WIDTH - RIGHT], [base, base], color=colour("rule"), lw=1)
-        for name, marker in (("p50", "o"), ("p90", "D"), ("p99", "^")):
-            quantile = _quantile(result, name)
-            if quantile.low is not None and quantile.high is not None:
-                ax.plot(at(np.array([quantile.low, quantile.high])), [base + 6] * 2, color=colour("ink"), lw=1.4)
-            place = at(np.array([quantile.value]))
-            ax.plot(place, [base + 6], marker, color=colour("ink"), mec=colour("paper"), mew=0.8, ms=6.5)
+    above = heading_height(headings)
+    for row, ((_, result), heading, values) in enumerate(zip(having, headings, samples, strict=True)):
+        top = row * (above + RIDGE + MARKS + GAP)
+        write_heading(ax, top, heading)
+        base = top + above + RIDGE
+        for x in at(np.array(ticks)):
+            ax.plot([x, x], [base - RIDGE + 6, base + MARKS], color=colour("rule"), lw=0.8, zorder=0)
+        _paint_density(ax, at(values), base)
+        _paint_percentiles(ax, result, at, base + 7)
+
+
+def _paint_density(ax: Axes, places: Floats, base: float) -> None:
+    """A histogram scaled to its peak; or, of few samples, each."""
+    if len(places) < FEW:
+        ax.plot(places, np.full(len(places), base - 8), "o", color=colour("accent"), mew=0, ms=5, alpha=0.6)
+    else:
+        counts, edges = np.histogram(places, bins=BINS, range=(LEFT, WIDTH - RIGHT))
+        heights = (RIDGE - 6) * counts / counts.max()
+        ax.fill_between(edges, base, base - np.append(heights, heights[-1]), step="post", color=colour("accent"))
+    ax.plot([LEFT, WIDTH - RIGHT], [base, base], color=colour("rule"), lw=1)
+
+
+def _paint_percentiles(ax: Axes, result: ScenarioResult, at: Callable[[Floats], Floats], middle: float) -> None:
+    for name, marker in (("p50", "o"), ("p90", "D"), ("p99", "^")):
+        quantile = _quantile(result, name)
+        if quantile.low is not None and quantile.high is not None:
+            ax.plot(at(np.array([quantile.low, quantile.high])), [middle] * 2, color=colour("ink"), lw=1.4)
+        place = at(np.array([quantile.value]))
+        ax.plot(place, [middle], marker, color=colour("ink"), mec=colour("paper"), mew=0.8, ms=6.5)
 
 
 def _throughput(having: Sequence[tuple[Run, ScenarioResult]]) -> Figure:
     best = max(having, key=lambda pair: pair[1].throughput_per_s.value)
-    rate = best[1].throughput_per_s
-    finding = f"{best[0].name}: {digits(rate.value)} samples a second"
+    finding = f"{best[0].name}: {digits(best[1].throughput_per_s.value)} samples a second"
     finding += f", the most of {many(len(having), 'run')}." if len(having) > 1 else "."
-    bars = [
-        Bar(run.name, f"{digits(r.throughput_per_s.value)} /s", [(r.throughput_per_s.value, "accent")],
-            r.throughput_per_s.low, r.throughput_per_s.high)
-        for run, r in having
-    ]  # fmt: skip
+    bars = []
+    for run, result in having:
+        rate = result.throughput_per_s
+        heading = run.heading(f"{digits(rate.value)} /s", result_badges(run, result))
+        bars.append(Bar(heading, [(rate.value, "accent")], rate.low, rate.high))
     title = "Offline throughput: all samples at once"
-    svg = draw("offline", title, finding, bars_height(len(bars)), lambda f: paint_bars(f, bars))
+    svg = draw("offline", title, finding, bars_height(bars), lambda f: paint_bars(f, bars))
     provenance = f"Measured: {_provenance(having)}. The line at a bar’s end is the 95 % interval."
     return Figure("offline", title, svg, finding, provenance, badges=_badges(having))
 
@@ -196,9 +233,11 @@ def _paint_search(figure: Canvas, result: ScenarioResult) -> None:
 def _percentiles(scenario: Scenario, having: Sequence[tuple[Run, ScenarioResult]]) -> Table:
     rows = []
     for run, result in having:
-        badges = list(dict.fromkeys([*(["partial"] if result.partial else []), *run.badges]))
-        cells = [Cell(run.name, "", badges)]
-        cells += [Cell(milliseconds(q.value), span(q)) for q in (_quantile(result, name) for name in QUANTILES)]
+        badges = result_badges(run, result)
+        cells = [replace(run.cell, badges=badges)]
+        cells += [
+            Cell(milliseconds(q.value), milliseconds_span(q)) for q in (_quantile(result, name) for name in QUANTILES)
+        ]
         cells.append(Cell(milliseconds(result.latency_ms.max)))
         cells.append(Cell(f"{digits(result.throughput_per_s.value)} /s", span(result.throughput_per_s)))
         rows.append(cells)
@@ -222,9 +261,9 @@ def _split(runs: Sequence[Run]) -> Table | None:
     if not parts:
         return None
     rows = [
-        [Cell(run.name, "", run.badges)]
+        [run.cell]
         + [
-            Cell(milliseconds(run.profile.split_ms[p].value), span(run.profile.split_ms[p]))
+            Cell(milliseconds(run.profile.split_ms[p].value), milliseconds_span(run.profile.split_ms[p]))
             if p in run.profile.split_ms
             else Cell(UNKNOWN)
             for p in parts

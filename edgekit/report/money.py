@@ -9,7 +9,7 @@ from .chance_figures import draws_figure, tornado_figure
 from .content import Cell, Figure, Section, Table, Text
 from .drawing import clean
 from .money_figures import Money, curve_figure, models_figure, stack_figure
-from .wording import UNKNOWN, digits, many, percent
+from .wording import UNKNOWN, digits, many, percent, plain
 
 Cost = EdgeOrCloud | Distillation
 
@@ -39,7 +39,8 @@ def _edge_or_cloud(cost: EdgeOrCloud, key: str) -> Section:
         _marks(cost),
         stack_figure(cost, money, key),
         curve_figure(cost, money, key),
-        _sides(cost, money),
+        _side("Edge", cost["edge"], money),
+        _side("Cloud", cost["cloud"], money),
         _checks(cost),
         tornado_figure(cost, money, key),
         draws_figure(cost, money, key),
@@ -47,8 +48,8 @@ def _edge_or_cloud(cost: EdgeOrCloud, key: str) -> Section:
         _inputs(cost),
     ]
     volume = many(round(cost["per_day"]), "prediction")
-    lead = f"{volume} a day. Modelled from the inputs listed below; cost document {clean(cost['id'])}."
-    return Section(key, clean(cost["title"]), lead, [f for f in figures if f is not None])
+    lead = f"{clean(cost['title'])}. {volume} a day, modelled from the inputs listed below."
+    return Section(key, "Edge or cloud", lead, [f for f in figures if f is not None])
 
 
 def _distillation(cost: Distillation, key: str) -> Section:
@@ -61,8 +62,8 @@ def _distillation(cost: Distillation, key: str) -> Section:
         _claims(cost),
         _inputs(cost),
     ]
-    lead = f"Teacher and student at the same price on the same machine. Cost document {clean(cost['id'])}."
-    return Section(key, clean(cost["title"]), lead, [b for b in blocks if b is not None])
+    lead = f"{clean(cost['title'])}. Teacher and student at the same price on the same machine."
+    return Section(key, "Does distilling pay?", lead, [b for b in blocks if b is not None])
 
 
 def _marks(cost: Cost) -> Text | None:
@@ -73,24 +74,24 @@ def _marks(cost: Cost) -> Text | None:
     return Text(clean(f"It rests on a run that is not to be trusted without reserve. {words}."), warning=True)
 
 
-def _sides(cost: EdgeOrCloud, money: Money) -> Table:
-    """Both stacks in figures, part by part."""
-    rows, notes = [], []
-    sides: list[tuple[str, SideRow]] = [("Edge", cost["edge"]), ("Cloud", cost["cloud"])]
-    for name, side in sides:
-        total = side["usd_per_million"]
-        units = f"{digits(side['units'])} {side['unit_name']}{'s' if side['units'] != 1 else ''}"
-        use = f"{units}, {percent(side['utilisation'], 0)} utilised"
-        rows.append([Cell(f"{name}: {clean(side['name'])}", use), *_amounts(side, money)])
-        for part in side["parts"]:
-            share = part["usd_per_million"] / total if total > 0 else None
-            rows.append([Cell(f"{name.lower()}, {clean(part['label'])}", share=share), *_amounts(part, money)])
-        notes += [f"{name}: not counted: {clean(unknown)}" for unknown in side["unknown"]]
-        if side["kwh_per_month"] is not None:
-            carbon = side["kg_co2e_per_month"]
-            carbon_words = f", {digits(carbon)} kg CO₂e" if carbon is not None else ""
-            notes.append(f"{name}: {digits(side['kwh_per_month'])} kWh{carbon_words} a month")
-    return Table("What it is made of", ("Part", "Each million", "Each month", "Three years"), rows, notes)
+def _side(name: str, side: SideRow, money: Money) -> Table:
+    """One stack in figures, part by part."""
+    total = side["usd_per_million"]
+    rows = [
+        [
+            Cell(clean(part["label"]), share=part["usd_per_million"] / total if total > 0 else None),
+            *_amounts(part, money),
+        ]
+        for part in side["parts"]
+    ]
+    units = f"{plain(side['units'])} {side['unit_name']}{'s' if side['units'] != 1 else ''}"
+    rows.append([Cell("Total", f"{units}, {percent(side['utilisation'], 1)} utilised"), *_amounts(side, money)])
+    notes = [f"Not counted: {clean(unknown)}" for unknown in side["unknown"]]
+    if side["kwh_per_month"] is not None:
+        carbon = side["kg_co2e_per_month"]
+        carbon_words = f", {digits(carbon)} kg CO₂e" if carbon is not None else ""
+        notes.append(f"{digits(side['kwh_per_month'])} kWh{carbon_words} a month")
+    return Table(f"{name}: {clean(side['name'])}", ("Part", "Each million", "Each month", "Three years"), rows, notes)
 
 
 def _amounts(row: object, money: Money) -> list[Cell]:
@@ -104,8 +105,8 @@ def _checks(cost: EdgeOrCloud) -> Table | None:
     rows = [
         [
             Cell(f"{check['name'].capitalize()}, {check['side']}", clean(check["source"])),
-            Cell(f"{digits(check['limit'])} {clean(check['unit'])}"),
-            Cell(UNKNOWN if check["value"] is None else f"{digits(check['value'])} {clean(check['unit'])}"),
+            Cell(quantity(check["limit"], check["unit"])),
+            Cell(UNKNOWN if check["value"] is None else quantity(check["value"], check["unit"])),
             Cell({"pass": "✓ pass", "fail": "✗ fail", "unknown": "? unknown"}[check["state"]]),
         ]
         for check in cost["checks"]
@@ -142,7 +143,9 @@ def _inputs(cost: Cost) -> Table:
             ]
         )
     notes = [clean(note) for note in cost["notes"]]
-    return Table("Every input and where it is from", ("Input", "Value", "Range", "Provenance"), rows, notes)
+    return Table(
+        "Every input and where it is from", ("Input", "Value", "Range", "Provenance"), rows, notes, numeric=False
+    )
 
 
 def _value(row: InputRow) -> str:
@@ -151,12 +154,20 @@ def _value(row: InputRow) -> str:
 
 def _range(row: InputRow) -> str:
     low, high = row["low"], row["high"]
-    return "" if low is None or high is None else f"{digits(low)} – {digits(high)}"
+    if low is None or high is None:
+        return ""
+    return (
+        f"{quantity(low, row['unit'])} – {quantity(high, row['unit'])}"
+        if row["unit"] == "share"
+        else f"{plain(low)} – {plain(high)}"
+    )
 
 
 def quantity(value: float | str, unit: str) -> str:
     """An input's value with its unit; a choice is its own word."""
-    words = clean(value) if isinstance(value, str) else digits(value, 4)
+    if unit == "share" and not isinstance(value, str):
+        return f"{plain(value * 100)} %"
+    words = clean(value) if isinstance(value, str) else plain(value)
     return f"{words} {clean(unit)}".rstrip()
 
 

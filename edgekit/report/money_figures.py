@@ -11,7 +11,7 @@ from ..cost.document import CurvePoint, Distillation, EdgeOrCloud
 from ..profile import Floats
 from .content import Figure, Key, mark_words
 from .drawing import axes, clean, colour, draw, log_ticks, tick_text
-from .strips import Bar, bars_height, paint_bars
+from .strips import Bar, Heading, bars_height, paint_bars
 from .wording import UNKNOWN, digits, percent
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def stack_figure(cost: EdgeOrCloud, money: Money, key: str) -> Figure:
         parts = [part for part in row["parts"] if part["usd_per_million"] > 0]
         shades = [f"s{n % 7 + 1}" for n in range(len(parts))]
         segments = [(p["usd_per_million"] * money.per_usd, shade) for p, shade in zip(parts, shades, strict=True)]
-        bars.append(Bar(f"{name}: {clean(row['name'])}", money.text(row["usd_per_million"]), segments))
+        bars.append(Bar(Heading(name, money.text(row["usd_per_million"]), clean(row["name"])), segments))
         labels = [f"{name.lower()}: {clean(part['label'])}" for part in parts]
         legend += [Key(shade, "■", label) for shade, label in zip(shades, labels, strict=True)]
     edge, cloud = cost["edge"]["usd_per_million"], cost["cloud"]["usd_per_million"]
     finding = f"A million predictions cost {money.text(edge)} on the edge and {money.text(cloud)} in the cloud."
     title = "Cost of a million predictions"
-    svg = draw(f"{key}-stack", title, finding, bars_height(2), lambda figure: paint_bars(figure, bars))
+    svg = draw(f"{key}-stack", title, finding, bars_height(bars), lambda figure: paint_bars(figure, bars))
     words = f"{provenance(cost)} The parts stand in the order of the legend; the table below has each."
     return Figure(f"{key}-stack", title, svg, finding, words, legend, [], badges(cost))
 
@@ -140,14 +140,13 @@ def models_figure(cost: Distillation, money: Money, key: str) -> Figure:
     bars = []
     for name, model, shade in (("Teacher", cost["teacher"], "s7"), ("Student", cost["student"], "accent")):
         low, high = model["usd_per_million_low"], model["usd_per_million_high"]
-        bars.append(Bar(
-            f"{name}: {clean(model['name'])}", money.text(model["usd_per_million"]),
-            [(model["usd_per_million"] * money.per_usd, shade)],
-            None if low is None else low * money.per_usd, None if high is None else high * money.per_usd,
-        ))  # fmt: skip
+        usd = model["usd_per_million"]
+        heading = Heading(name, money.text(usd), clean(model["name"]))
+        ends = [None if end is None else end * money.per_usd for end in (low, high)]
+        bars.append(Bar(heading, [(usd * money.per_usd, shade)], *ends))
     way = "less" if cost["reduction"] >= 0 else "more"
     finding = f"A prediction of the student costs {percent(abs(cost['reduction']), 0)} {way} than one of the teacher"
     finding += f", at {digits(cost['speedup'])} times the throughput."
     title = "Cost of a million predictions"
-    svg = draw(f"{key}-models", title, finding, bars_height(2), lambda figure: paint_bars(figure, bars))
+    svg = draw(f"{key}-models", title, finding, bars_height(bars), lambda figure: paint_bars(figure, bars))
     return Figure(f"{key}-models", title, svg, finding, provenance(cost), [], [], badges(cost))

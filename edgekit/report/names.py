@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..profile import Profile
-from .content import mark_words
+from .content import Cell, mark_words
 from .drawing import clean
+from .strips import Heading
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,28 @@ class Run:
 
     letter: str  # A, B … Z, AA
     profile: Profile
-    label: str  # without the letter
+    model: str
+    where: str  # the board, and what else tells it from the others
     badges: list[str]
+
+    @property
+    def label(self) -> str:
+        """Its names without the letter."""
+        return f"{self.model}, {self.where}" if self.where else self.model
 
     @property
     def name(self) -> str:
         """Letter and label."""
         return f"{self.letter}  {self.label}"
+
+    def heading(self, figure: str, badges: Sequence[str] | None = None) -> Heading:
+        """What stands above a run's row in a drawing."""
+        return Heading(f"{self.letter}  {self.model}", figure, self.where, self.badges if badges is None else badges)
+
+    @property
+    def cell(self) -> Cell:
+        """The head of a run's row in a table."""
+        return Cell(f"{self.letter}  {self.model}", self.where, self.badges)
 
 
 def name_runs(profiles: Sequence[Profile]) -> list[Run]:
@@ -37,8 +53,8 @@ def name_runs(profiles: Sequence[Profile]) -> list[Run]:
     runs = []
     for position, (profile, part) in enumerate(zip(profiles, parts, strict=True)):
         sample = ["sample task"] if profile.subject.sample_task else []
-        label = ", ".join(part[key] for key in chosen if part[key])
-        runs.append(Run(_letter(position), profile, label, mark_words([*profile.marks, *sample])))
+        where = ", ".join(part[key] for key in chosen[1:] if part[key])
+        runs.append(Run(_letter(position), profile, part["name"], where, mark_words([*profile.marks, *sample])))
     return runs
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .. import __version__
 from ..errors import MissingExtra
-from .built import artifact_bytes, built_section, stages
-from .content import Cell, Figure, KeyFigure, Section, Table, mark_words
+from .built import built_section
+from .content import Cell, Figure, Section, Table
 from .counts import counts_section
 from .drawing import clean
 from .energy import energy_section
 from .latency import latency_section
-from .money import Cost, cost_marks, money_of, money_sections
+from .money import money_sections
 from .names import Run, board, name_runs
-from .sources import Built, Sources
+from .sources import Sources
+from .summary import badges_of, key_figures, subtitle_of, title_of, verdicts_of
 from .sustained import sustained_section
 from .tradeoff import tradeoff_section
-from .wording import UNKNOWN, digits, energy, listed, many, milliseconds, percent, size
+from .wording import UNKNOWN, digits, many, size
 from .work import memory_section, operators_section
 
 HERE = Path(__file__).parent
@@ -64,125 +64,16 @@ def make_page(sources: Sources, title: str | None = None) -> Page:
         "table": lambda block: isinstance(block, Table),
     }
     html = environment.get_template("page.html.j2").render(
-        title=clean(title) if title else _title(sources),
-        subtitle=_subtitle(sources),
-        verdicts=_verdicts(sources.costs),
-        figures=_key_figures(sources, runs),
-        badges=_badges(sources, runs),
+        title=clean(title) if title else title_of(sources),
+        subtitle=subtitle_of(sources),
+        verdicts=verdicts_of(sources.costs),
+        figures=key_figures(sources, runs),
+        badges=badges_of(sources, runs),
         sections=sections,
         style=(HERE / "style.css").read_text(encoding="utf-8"),
         version=__version__,
     )
     return Page(html, [section.title for section in sections])
-
-
-def _title(sources: Sources) -> str:
-    """What the report is of, from the names in its inputs."""
-    names = [b.manifest["name"] for b in sources.builds] or list(
-        dict.fromkeys(p.subject.name for p in sources.profiles)
-    )
-    names = names or [c["title"] for c in sources.costs] or list(dict.fromkeys(c.subject.name for c in sources.counts))
-    shown = [clean(name) for name in names[:2]]
-    return listed(shown) if len(names) <= 2 else f"{shown[0]} and {len(names) - 1} more"
-
-
-def _subtitle(sources: Sources) -> str:
-    kinds = [
-        (len(sources.builds), "bundle"), (len(sources.profiles), "profile"), (len(sources.costs), "cost document"),
-        (len(sources.counts), "instruction count"),
-    ]  # fmt: skip
-    dates = sorted({p.created[:10] for p in sources.profiles} | {c["created"][:10] for c in sources.costs})
-    when = "" if not dates else f", measured {dates[0]}" if len(dates) == 1 else f", measured {dates[0]} to {dates[-1]}"
-    if not sources.profiles:
-        when = when.replace("measured", "of")
-    return f"From {listed([many(count, one) for count, one in kinds if count])}{clean(when)}"
-
-
-def _badges(sources: Sources, runs: Sequence[Run]) -> list[str]:
-    """Every mark that anything on the page bears."""
-    marks = [badge for run in runs for badge in run.badges]
-    marks += mark_words([mark for cost in sources.costs for mark in cost_marks(cost)])
-    marks += ["sample task"] if any(b.manifest["sample_task"] for b in sources.builds) else []
-    return list(dict.fromkeys(marks))
-
-
-def _verdicts(costs: Sequence[Cost]) -> list[dict[str, Any]]:
-    return [
-        {
-            "text": clean(c["sentence"] if c["question"] == "distillation" else c["verdict"]["sentence"]),
-            "badges": mark_words(cost_marks(c)),
-        }
-        for c in costs
-    ]
-
-
-def _key_figures(sources: Sources, runs: Sequence[Run]) -> list[KeyFigure]:
-    figures = [_kept(sources.builds), _shrunk(sources.builds), _fastest(runs), _frugal(runs), _cheapest(sources.costs)]
-    return [f for f in figures if f is not None]
-
-
-def _kept(builds: Sequence[Built]) -> KeyFigure | None:
-    """Retention on the split that chose nothing, of the artifact that keeps most."""
-    splits = [(b, b.manifest["metrics"]["splits"]) for b in builds]
-    last = [(b, "test" if "test" in s else next(iter(s)), s) for b, s in splits if s]
-    known = [(s[split]["retention"], b, split) for b, split, s in last if s[split]["retention"] is not None]
-    if not known:
-        return None
-    kept, built, split = max(known, key=lambda entry: entry[0])
-    whose = clean(built.manifest["name"]) if len(builds) > 1 else "of the teacher’s accuracy"
-    accuracy = percent(built.manifest["metrics"]["splits"][split]["accuracy"])
-    badges = ["sample task"] if built.manifest["sample_task"] else []
-    return KeyFigure("Accuracy kept", percent(kept, 1), f"{whose}; {accuracy} on the {split} split", badges)
-
-
-def _shrunk(builds: Sequence[Built]) -> KeyFigure | None:
-    if not builds:
-        return None
-    built = min(builds, key=lambda b: artifact_bytes(b.manifest))
-    count = artifact_bytes(built.manifest)
-    teacher = next((s.bytes for s in stages(built) if s.step == "teacher"), None)
-    note = f"{teacher / count:.1f} times smaller than the teacher" if teacher else "the shipped model"
-    if len(builds) > 1:
-        note = f"{clean(built.manifest['name'])}; {note}"
-    return KeyFigure("Model size", size(count), note, ["sample task"] if built.manifest["sample_task"] else [])
-
-
-def _fastest(runs: Sequence[Run]) -> KeyFigure | None:
-    known = [
-        (r.profile.scenarios["SingleStream"].latency_ms.p90.value, r)
-        for r in runs
-        if "SingleStream" in r.profile.scenarios
-    ]
-    if not known:
-        return None
-    value, run = min(known, key=lambda entry: entry[0])
-    many_runs = f", the lowest of {many(len(known), 'run')}" if len(known) > 1 else ""
-    return KeyFigure("Latency, SingleStream p90", milliseconds(value), f"{run.name}{many_runs}", run.badges)
-
-
-def _frugal(runs: Sequence[Run]) -> KeyFigure | None:
-    if not runs:
-        return None
-    known = [(r.profile.energy.energy_mj.value, r) for r in runs if r.profile.energy.energy_mj is not None]
-    if not known:
-        return KeyFigure("Energy per inference", UNKNOWN, "no sensor was read in any of the runs")
-    value, run = min(known, key=lambda entry: entry[0])
-    sensor = next((s for s in run.profile.energy.sensors if s.name == run.profile.energy.sensor), None)
-    scope = f"; {'as given by the user' if sensor.module == 'given' else clean(sensor.scope)}" if sensor else ""
-    return KeyFigure("Energy per inference", energy(value), f"gross, {run.name}{scope}", run.badges)
-
-
-def _cheapest(costs: Sequence[Cost]) -> KeyFigure | None:
-    cost = next((c for c in costs if c["question"] == "edge-or-cloud"), None)
-    if cost is None:
-        return None
-    money = money_of(cost["currency"])
-    note = (
-        f"on the edge; {money.text(cost['cloud']['usd_per_million'])} in the cloud, at {digits(cost['per_day'])} a day"
-    )
-    return KeyFigure(
-        "A million predictions", money.text(cost["edge"]["usd_per_million"]), note, mark_words(cost_marks(cost))
-    )
 
 
 def _runs_section(runs: Sequence[Run]) -> Section | None:

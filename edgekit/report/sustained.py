@@ -107,7 +107,14 @@ def _paint(
         times, values = thin(np.array([t for t, _ in known]), np.array([v for _, v in known]))
         ax.plot(times / divisor, values, color=colour("accent"), lw=1.6, zorder=3)
         for begin, end in spans:
-            ax.axvspan(begin / divisor, end / divisor, color=colour("warn-soft"), hatch="////", zorder=0)
+            ax.axvspan(
+                begin / divisor,
+                end / divisor,
+                facecolor=colour("warn-soft"),
+                edgecolor=colour("paper"),
+                hatch="///",
+                zorder=0,
+            )
         _frame(ax, values)
         ax.set_xlim(0, until / divisor)
         last = row == len(panels) - 1

@@ -45,7 +45,7 @@ def _unknown(builds: Sequence[Built], runs: Sequence[Run]) -> Text | None:
         return None
     artifacts = f"of {listed(names)}, " if names else ""
     return Text(
-        f"The latency {artifacts}of teachers and of steps in between is unknown: no profile of them is among the inputs."
+        f"The latency {artifacts}of teachers and of steps in between is unknown: the inputs have no profile of them."
     )
 
 
@@ -118,7 +118,7 @@ def _paint_sizes(figure: Canvas, lineages: Sequence[Sequence[Stage]]) -> None:
     _scatter_frame(ax, "Model size, MB", "%")
     for position, path in enumerate(paths):
         ax.plot(*zip(*path, strict=True), color=series_colour(position), lw=1, alpha=0.6, zorder=2)
-    labels, obstacles = dict[Place, str](), set[Place]()
+    labels, obstacles, levels = dict[Place, str](), set[Place](), dict[float, list[Place]]()
     for position, lineage in enumerate(lineages):
         for stage in lineage:
             place, (marker, _, words) = _place(stage), SHAPES.get(stage.step, ("o", "●", stage.step))
@@ -128,13 +128,14 @@ def _paint_sizes(figure: Canvas, lineages: Sequence[Sequence[Stage]]) -> None:
             obstacles.add(place)
             if stage.step == "teacher":
                 level = [(ax.get_xlim()[0], place[1]), (ax.get_xlim()[1], place[1])]
-                paths.append(level)
-                ax.plot(*zip(*level, strict=True), color=colour("muted"), lw=0.8, dashes=(4, 3), zorder=1)
+                levels[place[1]] = level
             if stage.step == "teacher" or not several:
                 labels[place] = words
             elif ships:
                 labels[place] = f"{labels[place]}, {position + 1}" if place in labels else str(position + 1)
-    place_labels(ax, list(labels), list(labels.values()), sorted(obstacles), paths)
+    for level in levels.values():
+        ax.plot(*zip(*level, strict=True), color=colour("muted"), lw=0.8, dashes=(4, 3), zorder=1)
+    place_labels(ax, list(labels), list(labels.values()), sorted(obstacles), [*paths, *levels.values()])
 
 
 def _latency_figure(runs: Sequence[Run]) -> Figure | None:
@@ -153,8 +154,8 @@ def _latency_figure(runs: Sequence[Run]) -> Figure | None:
     title = "Accuracy against latency"
     svg = draw("speed", title, finding, HEIGHT, lambda figure: _paint_latencies(figure, known))
     provenance = (
-        f"Latency: SingleStream p90, measured in the runs named; the line through a dot is its 95 % interval. Accuracy: "
-        f"{SPLIT} split, from the bundle’s manifest. The area of a dot is the model’s size."
+        f"Latency: SingleStream p90, measured in the runs named; the line through a dot is its 95 % interval. "
+        f"Accuracy: {SPLIT} split, from the bundle’s manifest. The area of a dot is the model’s size."
     )
     legend = [
         Key(f"s{n % 7 + 1}", r.letter, f"{r.label} ({size(r.profile.subject.model_bytes)})")
@@ -174,15 +175,17 @@ def _paint_latencies(figure: Canvas, runs: Sequence[Run]) -> None:
     _limit(ax, places, 1.6, 0.3)
     _scatter_frame(ax, "SingleStream p90, ms", "%")
     largest = max(r.profile.subject.model_bytes for r in runs)
+    lines = list[list[Place]]()
     for position, (run, (x, y)) in enumerate(zip(runs, places, strict=True)):
         p90 = run.profile.scenarios["SingleStream"].latency_ms.p90
         shade = series_colour(position)
         if p90.low is not None and p90.high is not None:
             ax.plot([p90.low, p90.high], [y, y], color=shade, lw=1.4, zorder=3)
+            lines.append([(p90.low, y), (p90.high, y)])
         area = max(150 * run.profile.subject.model_bytes / largest, 14)
         marker = MARKERS[position % len(MARKERS)]
         ax.scatter([x], [y], s=area, color=shade, marker=marker, edgecolors=colour("paper"), linewidths=1, zorder=4)
-    place_labels(ax, places, [r.letter for r in runs], places, [])
+    place_labels(ax, places, [r.letter for r in runs], places, lines)
 
 
 def _limit(ax: Axes, places: Sequence[Place], factor: float, share: float) -> None:

@@ -23,13 +23,28 @@ def digits(value: float, significant: int = 3) -> str:
     return f"{rounded:,.{max(places, 0)}f}"
 
 
+def plain(value: float, significant: int = 4) -> str:
+    """A number that somebody gave: no zeros after its last digit that says something: 80, 0.658, 2,000,000."""
+    text = digits(value, significant)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def milliseconds(value: float | None) -> str:
     """Milliseconds in the unit that suits them: 48.2 µs, 1.24 ms, 2.10 s."""
     if value is None:
         return UNKNOWN
-    if abs(value) < 0.1:
-        return f"{digits(value * 1e3)} µs"
-    return f"{digits(value)} ms" if abs(value) < 10_000 else f"{digits(value / 1e3)} s"
+    scale, unit = _time_unit(value)
+    return f"{digits(value * scale)} {unit}"
+
+
+def milliseconds_span(interval: Interval | None) -> str:
+    """The interval of a time, in the unit in which its value is said."""
+    return "" if interval is None else span(interval, _time_unit(interval.value)[0])
+
+
+def _time_unit(value_ms: float) -> tuple[float, str]:
+    size_ms = abs(value_ms)
+    return (1e3, "µs") if 0 < size_ms < 0.1 else (1.0, "ms") if size_ms < 10_000 else (1e-3, "s")
 
 
 def megabytes(value: float | None) -> str:
@@ -60,9 +75,18 @@ def energy(value_mj: float | None) -> str:
     """Millijoules in the unit that suits them."""
     if value_mj is None:
         return UNKNOWN
-    if abs(value_mj) >= 10_000:
-        return f"{digits(value_mj / 1e3)} J"
-    return f"{digits(value_mj)} mJ" if abs(value_mj) >= 0.1 or value_mj == 0 else f"{digits(value_mj * 1e3)} µJ"
+    scale, unit = _energy_unit(value_mj)
+    return f"{digits(value_mj * scale)} {unit}"
+
+
+def energy_span(interval: Interval | None) -> str:
+    """The interval of an energy, in the unit in which its value is said."""
+    return "" if interval is None else span(interval, _energy_unit(interval.value)[0])
+
+
+def _energy_unit(value_mj: float) -> tuple[float, str]:
+    size_mj = abs(value_mj)
+    return (1e3, "µJ") if 0 < size_mj < 0.1 else (1.0, "mJ") if size_mj < 10_000 else (1e-3, "J")
 
 
 def watts(value: float | None) -> str:
@@ -77,11 +101,20 @@ def seconds(value: float) -> str:
     return f"{digits(value / 60, 2)} min" if value < 7200 else f"{digits(value / 3600, 2)} h"
 
 
-def span(interval: Interval | None) -> str:
+def span(interval: Interval | None, scale: float = 1.0) -> str:
     """The ends of an interval, as `1.22 – 1.27`; nothing where one run cannot tell."""
     if interval is None or interval.low is None or interval.high is None:
         return ""
-    return f"{digits(interval.low)} – {digits(interval.high)}"
+    return between(interval.low * scale, interval.high * scale)
+
+
+def between(low: float, high: float) -> str:
+    """Two ends with as many digits as it takes to tell them apart, five at most."""
+    for significant in (3, 4, 5):
+        ends = digits(low, significant), digits(high, significant)
+        if ends[0] != ends[1]:
+            break
+    return f"{ends[0]} – {ends[1]}"
 
 
 def many(count: int, one: str, more: str = "") -> str:

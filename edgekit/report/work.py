@@ -9,10 +9,12 @@ from .content import Cell, Figure, Key, Section, Table
 from .drawing import clean, draw
 from .names import Run
 from .strips import Bar, bars_height, paint_bars
-from .wording import many, megabytes, milliseconds, percent, size, span
+from .wording import many, megabytes, milliseconds, milliseconds_span, percent, size
 
 #: Rows of an operator table; the rest is summed up.
 MOST_OPERATORS = 10
+#: The colours of a memory bar: idle, the runtime, the model, the run.
+LAYERS = ("s7", "s1", "s2", "s3")
 
 
 def memory_section(runs: Sequence[Run]) -> Section | None:
@@ -39,19 +41,19 @@ def _layers(memory: Memory) -> list[tuple[float, str]] | None:
     if idle is None or runtime is None or loaded is None or peak is None:
         return None
     model, run = loaded - idle - runtime, peak - loaded
-    layers = [(idle, "s7"), (runtime, "s1"), (max(model, 0.0), "s2"), (max(run, 0.0), "s3")]
+    layers = list(zip((idle, runtime, max(model, 0.0), max(run, 0.0)), LAYERS, strict=True))
     return layers if model >= -1 and run >= -1 else None
 
 
 def _memory_figure(having: Sequence[tuple[Run, Memory]]) -> Figure:
-    bars = [Bar(run.name, megabytes(m.peak_rss_mb), _layers(m) or []) for run, m in having]
+    bars = [Bar(run.heading(megabytes(m.peak_rss_mb)), _layers(m) or []) for run, m in having]
     run, least = min(having, key=lambda pair: pair[1].peak_rss_mb or 0.0)
     finding = f"{run.name} peaks at {megabytes(least.peak_rss_mb)}"
     finding += f", the least of {many(len(having), 'run')}." if len(having) > 1 else "."
     title = "Resident memory at its peak"
-    svg = draw("memory", title, finding, bars_height(len(bars)), lambda f: paint_bars(f, bars))
-    legend = [Key("s7", "■", "Python and numpy"), Key("s1", "■", "the runtime’s import"), Key("s2", "■", "the loaded model"),
-              Key("s3", "■", "while it runs")]  # fmt: skip
+    svg = draw("memory", title, finding, bars_height(bars), lambda f: paint_bars(f, bars))
+    words = ("Python and numpy", "the runtime’s import", "the loaded model", "while it runs")
+    legend = [Key(variable, "■", text) for variable, text in zip(LAYERS, words, strict=True)]
     methods: dict[str, list[str]] = {}
     for run, memory in having:
         methods.setdefault(clean(memory.peak_method), []).append(run.letter)
@@ -65,7 +67,7 @@ def _memory_table(having: Sequence[tuple[Run, Memory]]) -> Table:
     for run, m in having:
         figures = (m.idle_rss_mb, m.runtime_rss_mb, m.loaded_rss_mb, m.loaded_pss_mb, m.peak_rss_mb)
         model = Cell(size(run.profile.subject.model_bytes))
-        rows.append([Cell(run.name, "", run.badges), model, *(Cell(megabytes(f)) for f in figures)])
+        rows.append([run.cell, model, *(Cell(megabytes(f)) for f in figures)])
     headers = ("Run", "Model on disk", "Idle RSS", "Runtime adds", "Loaded RSS", "Loaded PSS", "Peak RSS")
     return Table("Memory", headers, rows)
 
@@ -77,8 +79,8 @@ def _startup(runs: Sequence[Run]) -> Table:
         assert start is not None
         cold = start.cold_start_ms
         rows.append([
-            Cell(run.name, "", run.badges),
-            Cell(milliseconds(cold.value if cold else None), span(cold)),
+            run.cell,
+            Cell(milliseconds(cold.value if cold else None), milliseconds_span(cold)),
             Cell(milliseconds(start.import_ms)), Cell(milliseconds(start.load_ms)), Cell(milliseconds(start.first_ms)),
         ])  # fmt: skip
     headers = ("Run", "Cold start", "Runtime’s import", "Model load", "First answer")
@@ -113,5 +115,8 @@ def operators_section(runs: Sequence[Run]) -> Section | None:
         blocks.append(Table(run.name, ("Operator", "Share", "Time", "Calls"), rows, [note], run.badges))
     if not blocks:
         return None
-    lead = "Where an inference spends its time, by the runtime’s own profiler: measured apart, because it slows the model down."
+    lead = (
+        "Where an inference spends its time, by the runtime’s own profiler. Measured apart, because that slows "
+        "the model down."
+    )
     return Section("operators", "Operators", lead, blocks)
