@@ -179,7 +179,8 @@ class Session:
         for name in self.request.scenarios:
             if self.document["partial"]:
                 break
-            self.listener.say(f"{name}, {self._length(name).min_seconds:g} s")
+            if name != "Server":  # which says its rates
+                self.listener.say(f"{name}, {self._length(name).min_seconds:g} s")
             try:
                 self._run_scenario(name)
             except OnDeviceError as error:
@@ -272,6 +273,7 @@ class Session:
         request, workload = self.request, self.workload
 
         def run_at(qps: float) -> Run:
+            self.listener.say(f"Server at {qps:.4g} a second")
             order = draw_order(workload.count, request.seed)
             return serve(workload.answer, order, self._length("Server"), qps, request.sla_ms, request.seed, self._stop)
 
@@ -285,7 +287,7 @@ class Session:
             found, trials = search_rate(run_at, capacity.inferences / capacity.seconds, request.sla_ms)
             if found is None:
                 tried = f"at {trials[0].qps:.3g} a second p99 is {trials[0].p99_ms:.3g} ms"
-                raise OnDeviceError(f"no rate keeps --sla-ms {request.sla_ms:g}: {tried}")
+                raise OnDeviceError(self.listener.stopped() or f"no rate keeps --sla-ms {request.sla_ms:g}: {tried}")
             run, qps = found, max(t.qps for t in trials if t.ok)
         p99 = float(quantiles(np.array(run.latencies_ns), [0.99])[0]) / 1e6
         met = None if request.sla_ms is None else bool(p99 <= request.sla_ms)

@@ -145,7 +145,7 @@ class Trial(NamedTuple):
 def search_rate(run_at: Callable[[float], Run], capacity_qps: float, sla_ms: float) -> tuple[Run | None, list[Trial]]:
     """The run at the highest rate whose p99 keeps the SLA, found by bisection below what one worker can do at all.
 
-    None where not even a hundredth of the capacity keeps it: then a single answer takes too long.
+    None where not even a twentieth of the capacity keeps it: then a single answer takes too long.
     """
     trials: list[Trial] = []
 
@@ -155,7 +155,7 @@ def search_rate(run_at: Callable[[float], Run], capacity_qps: float, sla_ms: flo
         trials.append(Trial(qps, p99, run.partial is None and p99 <= sla_ms))
         return run, trials[-1]
 
-    low, high = capacity_qps / 100, capacity_qps
+    low, high = capacity_qps / 20, capacity_qps
     best, trial = tried(low)
     if not trial.ok:
         return None, trials
