@@ -23,25 +23,24 @@ def run_profiler(words: Sequence[str], say: Callable[[str], None]) -> dict[str, 
     Ctrl-C reaches the profiler too, which then ends early and still answers. Raises ProfileError where nothing was
     measured; otherwise a profiler that was killed leaves what it had printed, marked partial.
     """
-    process = subprocess.Popen(
+    document: dict[str, Any] | None = None
+    heard: list[str] = []
+    with subprocess.Popen(
         [sys.executable, "-m", "edgekit.ondevice", "profile", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
-    )  # fmt: skip
-    heard: list[str] = []
-    assert process.stdout is not None
-    assert process.stderr is not None
-    listener = threading.Thread(target=_listen, args=(process.stderr, heard, say), daemon=True)
-    listener.start()
-    document: dict[str, Any] | None = None
-    while True:
-        try:
-            for line in process.stdout:
-                document = _whole(line) or document
-            code = process.wait()
-            break
-        except KeyboardInterrupt:
-            continue  # the profiler has had it too, and says what it has
-    listener.join()
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        listener = threading.Thread(target=_listen, args=(process.stderr, heard, say), daemon=True)
+        listener.start()
+        while True:
+            try:
+                for line in process.stdout:
+                    document = _whole(line) or document
+                code = process.wait()
+                listener.join()
+                break
+            except KeyboardInterrupt:
+                continue  # the profiler has had it too, and says what it has
     if document is None:
         raise ProfileError(_reason(code, heard))
     if code < 0:
