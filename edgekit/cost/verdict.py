@@ -61,7 +61,7 @@ def as_floats(values: Values) -> dict[str, Floats]:
 
 
 def curve(search: Search) -> list[CurvePoint]:
-    """Both sides' cost per million over the volumes of the search, from one a day; the volume asked for is among them."""
+    """Both sides' cost per million over the volumes from one a day on; the volume asked for is among them."""
     at = _around(search.values["predictions_per_day"], VOLUME_FACTOR, CURVE_STEPS)
     at = at[at >= 1]
     both = search.sides("predictions_per_day", at)
