@@ -6,6 +6,7 @@ cores.py       the cores that can be emulated, and the boards that have them
 userland.py    the aarch64 userland and wheels, fetched once
 qemu.py        QEMU, its plugin (armcount.c, a64.h, entropy.c), and a run under both
 probe.py       a program of a few instructions that proves that they count right
+guest.py       the machine that it runs on
 count.py       from a bundle or a model file to a document
 document.py    that document: written, read, and checked
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -19,50 +18,15 @@ from ..ondevice.errors import OnDeviceError
 from ..ondevice.regions import ANSWERS, EMPTY
 from ..ondevice.runtimes import load_runtime
 from ..ondevice.workload import find
-from .cores import Core, find_core, write_machine
+from .cores import Core, find_core
 from .document import KIND, LABEL, SCHEMA, Instructions, parse_instructions
-from .qemu import CLASSES, Emulator, Mark, missing_tools, open_emulator, run
-from .userland import Report, default_cache, fetch_userland, fetch_wheels, last_words, userland_folder
+from .guest import Given, Guest, Outcome
+from .qemu import CLASSES, Emulator, Mark, missing_tools, open_emulator
+from .userland import Report, default_cache, fetch_userland, fetch_wheels, userland_folder
 
 ARCH = "aarch64"
 INFERENCES = 16
 RUNS = 2
-
-#: The guest's whole environment: no hash, no thread and no folder of the host's can make a difference.
-ENVIRONMENT = {
-    "HOME": "/nonexistent", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONPATH": "/edgekit:/edgekit/wheels",
-    "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}  # fmt: skip
-#: Of the userland stay hidden, for the board's own or the host's are meant.
-_NOT_THE_USERLANDS = ("dev", "edgekit", "proc", "root", "run", "sys", "tmp")
-
-
-@dataclass(frozen=True)
-class Given:
-    """What is counted: its code, what it needs installed, and how it is told what to run."""
-
-    path: Path
-    is_bundle: bool
-    requirements: str
-    ondevice: Path
-    samples: Path | None
-    seed: int
-
-    @property
-    def words(self) -> list[str]:
-        """Arguments of `python3 -m ondevice count`, as the guest sees the paths."""
-        words = ["--bundle", "/edgekit/bundle"] if self.is_bundle else ["--model", f"/edgekit/model/{self.path.name}"]
-        if self.samples:
-            words += ["--samples", f"/edgekit/samples/{self.samples.name}"]
-        return [*words, "--seed", str(self.seed), "--threads", "1"]
-
-    @property
-    def links(self) -> dict[str, Path]:
-        """Name below the guest's /edgekit -> folder of the host's."""
-        links = {"bundle" if self.is_bundle else "model": self.path if self.is_bundle else self.path.parent}
-        links |= {"samples": self.samples.parent} if self.samples else {}
-        return {**links, "ondevice": self.ondevice}
 
 
 def count_instructions(
@@ -91,11 +55,14 @@ def count_instructions(
     missing_tools(fetching=sysroot is None and not userland_folder(place).is_dir())
     emulator = open_emulator(chosen, place)
     userland = sysroot or fetch_userland(place, report)
-    wheels = fetch_wheels(place, given.requirements, *_ask_python(emulator, chosen, userland), report)
     outcomes = []
-    for number in range(1, runs + 1):
-        report(f"{chosen.name}: run {number} of {runs}")
-        outcomes.append(_run_once(emulator, chosen, userland, wheels, given, inferences))
+    with TemporaryDirectory(prefix="edgekit-") as scratch:
+        guest = Guest(Path(scratch), chosen, emulator, userland)
+        guest.link("wheels", fetch_wheels(place, given.requirements, *guest.ask_python(), report))
+        guest.add(given)
+        for number in range(1, runs + 1):
+            report(f"{chosen.name}: run {number} of {runs}")
+            outcomes.append(guest.count(given, inferences))
     return _document(chosen, emulator, given, outcomes)
 
 
@@ -123,54 +90,6 @@ def look_at(path: Path, samples: Path | None, seed: int) -> Given:
     return Given(path.resolve(), True, requirements, its if (its / "regions.py").is_file() else own, where, seed)
 
 
-def _ask_python(emulator: Emulator, core: Core, userland: Path) -> tuple[str, int]:
-    """The userland's Python as `3.11`, and the 36 of its glibc 2.36. Raises ProfileError where it does not run."""
-    code = "import os, sys; print(*sys.version_info[:2], os.confstr('CS_GNU_LIBC_VERSION'))"
-    with TemporaryDirectory(prefix="edgekit-") as root:
-        lay_out(Path(root), core, userland, {})
-        done, _ = run(emulator, core, [*python_of(userland), "-c", code], Path(root), ENVIRONMENT)
-    words = done.stdout.split()
-    if done.returncode or len(words) != 4:
-        raise ProfileError(f"{userland}: its Python does not run: {last_words(done.stderr) or 'it says nothing'}")
-    return f"{words[0]}.{words[1]}", int(words[3].split(".")[1])
-
-
-def python_of(userland: Path) -> list[str]:
-    """How QEMU starts the userland's Python: as /usr/bin/python3. Raises ProfileError where there is none."""
-    program = userland.resolve() / "usr" / "bin" / "python3"
-    if not program.exists():
-        raise ProfileError(f"{userland}: no usr/bin/python3; expected the root of an aarch64 userland with Python")
-    return ["-0", "/usr/bin/python3", str(program.resolve())]
-
-
-def lay_out(root: Path, core: Core, userland: Path, links: dict[str, Path]) -> None:
-    """What the guest sees instead of the host's files: the userland, the board's /proc and /sys, and /edgekit."""
-    write_machine(core, root)
-    for entry in userland.resolve().iterdir():
-        if entry.name not in _NOT_THE_USERLANDS:
-            (root / entry.name).symlink_to(entry)
-    (root / "edgekit").mkdir()
-    for name, folder in links.items():
-        (root / "edgekit" / name).symlink_to(folder)
-
-
-def _run_once(
-    emulator: Emulator, core: Core, userland: Path, wheels: Path, given: Given, inferences: int
-) -> tuple[dict[str, Any], list[Mark]]:
-    """What the guest printed, and its marks. Raises ProfileError."""
-    with TemporaryDirectory(prefix="edgekit-") as root:
-        lay_out(Path(root), core, userland, {**given.links, "wheels": wheels.resolve()})
-        words = [*python_of(userland), "-m", "ondevice", "count", *given.words, "--inferences", str(inferences)]
-        done, marks = run(emulator, core, words, Path(root), ENVIRONMENT)
-    said = [line.removeprefix("ondevice: ") for line in done.stderr.splitlines() if line.startswith("ondevice: ")]
-    try:
-        return json.loads(done.stdout.splitlines()[-1]), marks
-    except (ValueError, IndexError):
-        why = said[-1] if said else last_words(done.stderr)
-        code = f"it ended with code {done.returncode}"
-        raise ProfileError(f"{given.path.name}: does not run on an emulated {core.name}: {why or code}") from None
-
-
 def per_inference(marks: Sequence[Mark], inferences: int) -> list[float]:
     """Counts by class between the marks around the answers, without what a pair of marks itself executes."""
     empty, answers = ([mark.counts for mark in marks if mark.tag == tag] for tag in (EMPTY, ANSWERS))
@@ -180,9 +99,7 @@ def per_inference(marks: Sequence[Mark], inferences: int) -> list[float]:
     return [(d - c - (b - a)) / inferences for a, b, c, d in zip(begin, end, first, last, strict=True)]
 
 
-def _document(
-    core: Core, emulator: Emulator, given: Given, outcomes: Sequence[tuple[dict[str, Any], list[Mark]]]
-) -> Instructions:
+def _document(core: Core, emulator: Emulator, given: Given, outcomes: Sequence[Outcome]) -> Instructions:
     """The runs' means, and how far apart they were."""
     said = outcomes[0][0]
     counted = [per_inference(marks, guest["inferences"]) for guest, marks in outcomes]
@@ -198,7 +115,7 @@ def _document(
         "board": core.board,
         "emulator": emulator.version,
         "software": said["software"],
-        "code": "bundle" if given.ondevice.is_relative_to(given.path) else "edgekit",
+        "code": "bundle" if given.is_own_code else "edgekit",
         "samples": said["samples"],
         "inferences": said["inferences"],
         "runs": len(outcomes),
@@ -211,10 +128,10 @@ def _document(
     return parse_instructions(json.dumps(document).encode(), given.path.name)
 
 
-def _notes(given: Given, said: dict[str, Any], outcomes: Sequence[tuple[dict[str, Any], list[Mark]]]) -> list[str]:
+def _notes(given: Given, said: dict[str, Any], outcomes: Sequence[Outcome]) -> list[str]:
     """What the user should know of these counts."""
     notes = []
-    if given.is_bundle and not given.ondevice.is_relative_to(given.path):
+    if given.is_bundle and not given.is_own_code:
         notes.append("the bundle's own ondevice/ cannot count yet: edgekit's current one was run instead")
     golden = said["golden"]
     if golden and golden["agree"] < golden["of"]:
