@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from .catalog import find
 from .errors import ConfigError
-from .steps import StepOptions
 from .tomlfile import Exact, read_toml, validate
 
 
-class Runtime(StepOptions):
+class Table(BaseModel):
+    """What every table has in common: strict types, no unknown keys, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
+
+
+class Runtime(Table):
     """What executes the artifact on the device."""
 
     name: Annotated[str, Field(description="a module of edgekit/ondevice/runtimes")]
@@ -27,7 +32,7 @@ class Runtime(StepOptions):
     ]
 
 
-class Published(StepOptions):
+class Published(Table):
     """A throughput that someone else published for one GPU. What they do not say is None."""
 
     model: Annotated[str, Field(description="as its publisher names it: bert-base")]
@@ -51,14 +56,14 @@ class Published(StepOptions):
         return " ".join(word for word in words if word)
 
 
-class Gpu(StepOptions):
+class Gpu(Table):
     """The graphics processor of a target."""
 
     name: str
     published: Annotated[tuple[Published, ...], Field(strict=False, description="throughputs of one of them")] = ()
 
 
-class Cloud(StepOptions):
+class Cloud(Table):
     """A machine that is rented by the hour."""
 
     instance: Annotated[str, Field(description="the provider's name for it: g4dn.xlarge")]
@@ -73,7 +78,7 @@ class Cloud(StepOptions):
     source: str
 
 
-class Target(StepOptions):
+class Target(Table):
     """A target file. Its name is the file's."""
 
     _name: str = PrivateAttr("")

@@ -95,7 +95,8 @@ def test_published_throughputs_have_a_name_each_and_a_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("price", "said"), [("-1", "usd_per_hour': found -1"), ('"cheap"', "expected a number"), ("true", "expected a number")]
+    ("price", "said"),
+    [("-1", "usd_per_hour': found -1"), ('"cheap"', "expected a number"), ("true", "expected a number")],
 )
 def test_a_bad_price_is_refused(tmp_path: Path, price: str, said: str) -> None:
     path = tmp_path / "mine.toml"

@@ -29,12 +29,12 @@ def command(save_scenario: Path | None, as_csv: bool, as_json: bool, **options: 
     An input is a number, or low:value:high, which tornado and Monte-Carlo then take it through. What is not given,
     measured or quoted is a default, and listed as one.
     """
-    from ..cost.distillation import distillation, is_asked
-
     if as_csv and as_json:
         raise ConfigError("--csv and --json: one of them")
     scenario = scenario_from(options)
-    if is_asked(scenario):
+    if scenario.asks_about_distilling:
+        from ..cost.distillation import distillation
+
         document: Any = distillation(scenario)
     else:
         from ..cost.answer import edge_or_cloud

@@ -7,12 +7,11 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import __version__
-from . import profiles
+from . import KIND, SCHEMA, profiles
 from .arithmetic import DECIMALS
-from .document import KIND, SCHEMA, Check, EdgeOrCloud, Frame, Part, SideRow
 from .inputs import Input
 from .model import CATEGORIES, MONTHS, Both, Costs, compute
 from .scenario import Scenario
@@ -20,6 +19,9 @@ from .sources import Resolved, require, resolve
 from .uncertainty import monte_carlo, tornado
 from .verdict import Search, break_evens, curve, flips
 from .words import verdict_sentence
+
+if TYPE_CHECKING:
+    from .document import Check, EdgeOrCloud, Frame, Part, SideRow
 
 
 def edge_or_cloud(scenario: Scenario) -> EdgeOrCloud:

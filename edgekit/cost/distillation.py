@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
 from ..profile import Profile
 from . import profiles
 from .answer import frame, sign
-from .document import Claim, Distillation, ModelRow
-from .inputs import Input, from_quantity
+from .inputs import Input
 from .model import MONTHS
 from .scenario import Scenario
-from .sources import Resolved, build_hours, finish, price_of, require
+from .sources import Resolved, build_hours, finish, given_inputs, price_of, require
 from .words import money, months, percent
+
+if TYPE_CHECKING:
+    from .document import Claim, Distillation, ModelRow
 
 #: What others say of distilled models. None of it was measured here.
 CLAIMS: list[Claim] = [
@@ -35,12 +37,6 @@ REQUIRED = {
 #: Inputs that this question uses; others would only clutter its list.
 USED = (*REQUIRED, "cloud_utilisation", "predictions_per_day", "build_hours", "build_usd_per_hour",
         "build_compute_hours", "build_compute_usd_per_hour", "build_every_months")  # fmt: skip
-
-
-def is_asked(scenario: Scenario) -> bool:
-    """Whether the scenario asks about teacher and student, rather than edge and cloud."""
-    names = ("teacher_qps", "student_qps")
-    return bool(scenario.teacher_profile or scenario.student_profile or any(n in scenario.inputs for n in names))
 
 
 def distillation(scenario: Scenario) -> Distillation:
@@ -71,7 +67,7 @@ def distillation(scenario: Scenario) -> Distillation:
 
 def _resolve(scenario: Scenario) -> tuple[Resolved, dict[str, Profile]]:
     found = Resolved(cloud_name="the same machine")
-    found.offer(from_quantity(name, given, "") for name, given in scenario.inputs.items())
+    found.offer(given_inputs(scenario))
     if scenario.cloud:
         price_of(scenario, scenario.cloud, found)
     models: dict[str, Profile] = {}

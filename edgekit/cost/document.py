@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
 from ..errors import ProfileError
-
-KIND = "edgekit-cost"
-SCHEMA = 1
+from . import KIND, SCHEMA
 
 Provenance = Literal["measured", "quoted", "given", "default"]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from ..errors import ConfigError, did_you_mean
 from ..tomlfile import Exact, exact
-from .document import InputRow, Provenance
+
+if TYPE_CHECKING:
+    from .document import InputRow, Provenance
 
 Side = Literal["volume", "edge", "cloud", "build", "requirement"]
 
@@ -147,18 +149,18 @@ class Input:
         }  # fmt: skip
 
 
-def from_quantity(name: str, given: Quantity, where: str) -> Input:
+def from_quantity(name: str, given: Quantity) -> Input:
     """A given value, checked. Raises ConfigError by name; one with a source counts as quoted."""
-    spec, at = SPECS[name], f"{where}{name}"
+    spec = SPECS[name]
     named = {"value": given.value, "low": given.low, "high": given.high}
     for key, value in named.items():
-        fault = None if value is None else spec.check(value, at if key == "value" else f"{at}.{key}")
+        fault = None if value is None else spec.check(value, name if key == "value" else f"{name}.{key}")
         if fault:
             raise ConfigError(fault)
     low = given.value if given.low is None else given.low
     high = given.value if given.high is None else given.high
     if not low <= given.value <= high:
-        raise ConfigError(f"{at}: found low {low}, value {given.value}, high {high}; expected low <= value <= high")
+        raise ConfigError(f"{name}: found low {low}, value {given.value}, high {high}; expected low <= value <= high")
     provenance: Provenance = "quoted" if given.source else "given"
     if given.low is None and given.high is None:
         return Input(name, given.value, provenance, given.source)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigError
 from ..profile import Interval, Profile, SensorInfo, SensorWindow, read_profile
-from .document import Check, Mark, Provenance
 from .inputs import Input
+
+if TYPE_CHECKING:
+    from .document import Check, Mark, Provenance
 
 Machine = Literal["edge", "cloud"]
 

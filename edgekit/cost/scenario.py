@@ -60,6 +60,12 @@ class Scenario(BaseModel):
     evaluation: Annotated[str | None, Field(description="for assess: how it is watched after deployment")] = None
     inputs: dict[str, Quantity] = {}
 
+    @property
+    def asks_about_distilling(self) -> bool:
+        """Whether it compares teacher and student on one machine, rather than edge and cloud."""
+        named = bool(self.teacher_profile or self.student_profile)
+        return named or "teacher_qps" in self.inputs or "student_qps" in self.inputs
+
 
 def read_scenario(path: Path) -> Scenario:
     """A scenario from its file. Raises ConfigError that holds every fault."""

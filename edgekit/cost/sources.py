@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, did_you_mean
 from ..profile import Profile
 from ..target import Cloud, Published, Target, load_target
 from . import profiles
-from .document import InputRow, Mark, Provenance
 from .inputs import SPECS, Input, Known, Missing, Side, from_quantity, spread_over
 from .model import Demand
 from .scenario import Scenario
+
+if TYPE_CHECKING:
+    from .document import InputRow, Mark, Provenance
 
 #: What a comparison cannot do without -> the line that says it.
 REQUIRED = {
@@ -64,13 +67,26 @@ class Resolved:
 def resolve(scenario: Scenario) -> Resolved:
     """All inputs of a comparison, and what is missing. Raises ConfigError and ProfileError for what cannot be used."""
     found = Resolved()
-    found.offer(from_quantity(name, given, "") for name, given in scenario.inputs.items())
+    found.offer(given_inputs(scenario))
     _demand(scenario, found)
     _edge(scenario, found)
     _cloud(scenario, found)
     if scenario.build:
         found.offer([build_hours(Path(scenario.build))])
     finish(found, scenario, REQUIRED)
+    return found
+
+
+def given_inputs(scenario: Scenario) -> list[Input]:
+    """What the user says, checked. Raises one ConfigError that holds every fault."""
+    found, problems = [], []
+    for name, given in scenario.inputs.items():
+        try:
+            found.append(from_quantity(name, given))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
     return found
 
 

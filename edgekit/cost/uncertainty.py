@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .arithmetic import FLOATS, Floats
-from .document import MonteCarlo, TornadoRow
 from .inputs import Input
 from .model import MONTHS, Demand, compute
 from .verdict import Search, as_floats
+
+if TYPE_CHECKING:
+    from .document import MonteCarlo, TornadoRow
 
 QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 BINS = 40

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .arithmetic import DECIMALS, FLOATS, Floats
-from .document import BreakEven, CurvePoint, Flip
 from .inputs import SPECS, Input
 from .model import Both, Demand, compute
+
+if TYPE_CHECKING:
+    from .document import BreakEven, CurvePoint, Flip
 
 Values = Mapping[str, Decimal]
 

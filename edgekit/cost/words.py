@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .document import BreakEven, Currency, Flip
+if TYPE_CHECKING:
+    from .document import BreakEven, Currency, Flip
 
 
 def number(value: float) -> str:
