@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "emulate": {"atomic", "bundle", "emulate", "errors", "ondevice", "profile", "tomlfile"},
     "cost": {"cost", "errors", "profile", "steps", "target", "tomlfile"},
     "assess": {"cost", "doctor", "errors", "plan", "profile"},
-    "report": {"atomic", "build", "bundle", "compare", "cost", "emulate", "errors", "ondevice", "profile", "report", "store"},
+    "report": {"atomic", "bundle", "compare", "cost", "emulate", "errors", "profile", "report"},
     "tasks": {"errors", "tables", "tasks"},
     "stages": {"artifact", "atomic", "errors", "shape", "stages", "steps", "tables", "tasks", "ondevice"},
     "ondevice": {"ondevice"},
