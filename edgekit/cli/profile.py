@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,7 +46,9 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--min-seconds", type=ABOVE_ZERO, default=10.0, show_default=True, help="Of each scenario.")
 @click.option("--min-queries", type=click.IntRange(min=1), default=100, show_default=True, help="Of each scenario.")
-@click.option("--warmup-seconds", type=ABOVE_ZERO, default=1.0, show_default=True)
+@click.option(
+    "--warmup-seconds", type=ABOVE_ZERO, default=1.0, show_default=True, help="Answers before it, not counted."
+)
 @click.option(
     "--sustained",
     "sustained_seconds",
@@ -177,6 +180,7 @@ def describe(profile: Profile) -> list[str]:
         "",
         f"{'':13} {'headline':>24} {'p50 ms':>9} {'p90 ms':>9} {'p99 ms':>9} {'a second':>10}  queries",
         *(_scenario_line(name, result) for name, result in profile.scenarios.items()),
+        *(line for result in profile.scenarios.values() for line in _sustained_lines(result)),
         "",
     ]
     return lines + _startup_lines(profile) + _memory_lines(profile) + _energy_lines(profile) + _operator_lines(profile)
@@ -195,6 +199,22 @@ def _scenario_line(name: str, result: ScenarioResult) -> str:
     figures = " ".join(f"{part.value:9.4g}" for part in (latency.p50, latency.p90, latency.p99))
     driver = "" if result.driver == "edgekit" else f"  by {result.driver}"
     return f"{name:13} {headline:>24} {figures} {result.throughput_per_s.value:10.5g}  {result.queries}{driver}"
+
+
+def _sustained_lines(result: ScenarioResult) -> list[str]:
+    """How a sustained run's last tenth differs from its first."""
+    series = result.series
+    if not series:
+        return []
+    tenth = -(-len(series) // 10)
+    said = []
+    for name, unit in (("p50_ms", "ms"), ("temperature_c", "°C"), ("frequency_mhz", "MHz"), ("power_w", "W")):
+        ends = [[getattr(point, name) for point in part] for part in (series[:tenth], series[-tenth:])]
+        first, last = ([value for value in part if value is not None] for part in ends)
+        if first and last:
+            said.append(f"{fmean(first):.4g} → {fmean(last):.4g} {unit}")
+    causes = ", ".join(dict.fromkeys(cause for point in series for cause in point.throttled)) or "none seen"
+    return [f"  over {series[-1].second:.0f} s, first tenth → last: {', '.join(said)}; throttling: {causes}"]
 
 
 def _figure(found: Interval, unit: str) -> str:

@@ -1,0 +1,111 @@
+"""What `edgekit profile` passes on, shows and keeps."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from profiles import given, make_energy, make_profile
+
+from edgekit import measure
+from edgekit.cli import cli
+from edgekit.errors import EdgekitError
+
+
+@pytest.fixture
+def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """`profile(*words, document)`: the command's result, and the words that the profiler was given."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, document: dict[str, Any] | None = None) -> tuple[Result, list[str]]:
+        passed: list[str] = []
+
+        def profiler(given_words: list[str], say: Any) -> dict[str, Any]:
+            passed.extend(given_words)
+            say("warm-up, 1 s")
+            return document or make_profile({"SingleStream": [1.0, 2.0, 3.0, 4.0], "Offline": [1.0] * 9})
+
+        monkeypatch.setattr(measure, "run_profiler", profiler)
+        return CliRunner().invoke(cli, ["profile", *words]), passed
+
+    return run
+
+
+def test_options_reach_the_profiler_in_its_own_words(profile: Any) -> None:
+    _, words = profile(
+        "m.tflite", "--scenario", "offline", "--scenario", "SingleStream", "--sustained", "10m", "--threads", "2",
+        "--ops", "--power-w", "4.5", "--affinity", "0,1",
+    )  # fmt: skip
+    assert words[:2] == ["--model", "m.tflite"]
+    pairs = dict(pairwise(words))
+    assert pairs["--sustained-seconds"] == "600.0"
+    assert (pairs["--threads"], pairs["--power-w"], pairs["--affinity"]) == ("2", "4.5", "0,1")
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--scenario"] == ["Offline", "SingleStream"]
+    assert "--ops" in words
+    assert "--loadgen" not in words
+    assert "--qps" not in words
+
+
+def test_the_figures_are_shown_with_their_doubts_and_kept(profile: Any, tmp_path: Path) -> None:
+    document = make_profile(
+        {"SingleStream": [1.0, 2.0, 3.0, 4.0]},
+        machine__marks=["throttled: under-voltage"], notes=["a note"], partial="stopped by SIGINT",
+    )  # fmt: skip
+    done, _ = profile("m.tflite", document=document)
+    assert done.exit_code == 0, done.output
+    assert "doubt: throttled: under-voltage" in done.output
+    assert "doubt: partial: stopped by SIGINT" in done.output
+    assert "note: a note" in done.output
+    assert "energy unknown: an INA219 or INA226" in done.output
+    assert "peak 71.5 MB (VmHWM, reset before the run)" in done.output
+    row = next(line for line in done.output.splitlines() if line.startswith("SingleStream"))
+    assert "p90 4 ms" in row
+    kept = next((tmp_path / "profiles").iterdir())
+    assert kept.name == f"{document['subject']['name']}-{document['id']}.json"
+    assert json.loads(kept.read_text()) == document
+
+
+def test_energy_says_its_sensor_scope_and_method(profile: Any) -> None:
+    document = make_profile([1.0, 2.0], energy=make_energy())
+    window = {
+        "sensor": document["energy"]["sensors"][0]["name"], "average_w": given(4.0), "peak_w": 5.0,
+        "energy_mj": given(3.2, 3.1, 3.3), "net_energy_mj": None, "seconds": 10.0, "inferences": 5, "readings": 100,
+        "problems": ["idle: the counter never moved"],
+    }  # fmt: skip
+    document["scenarios"]["SingleStream"]["energy"] = [window]
+    done, _ = profile("m.tflite", document=document)
+    sensor = document["energy"]["sensors"][0]
+    assert f"3.2 mJ ±3.1 % an inference, unknown without idle; 4 W by {sensor['name']}" in done.output
+    assert f"({sensor['scope']}, {sensor['method']})" in done.output
+    assert "idle: the counter never moved" in done.output
+
+
+def test_json_is_the_document_and_nothing_else(profile: Any, tmp_path: Path) -> None:
+    done, _ = profile("m.tflite", "--json", "-q", "-o", str(tmp_path / "deep" / "p.json"))
+    assert json.loads(done.stdout) == json.loads((tmp_path / "deep" / "p.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("m.tflite", "--sustained", "10x"), "found '10x'; possible: 90s, 10m, 1h"),
+        (("m.tflite", "--min-seconds", "0"), "0 is not in the range x>0"),
+        (("m.tflite", "--scenario", "Streaming"), "'Streaming' is not one of"),
+        (("pi@kitchen",), "on a device: ssh pi@kitchen 'cd BUNDLE && python3 -m ondevice profile' > p.json"),
+    ],
+)
+def test_wrong_words_are_refused_in_a_line(profile: Any, words: tuple[str, ...], line: str) -> None:
+    done, passed = profile(*words)
+    assert done.exit_code != 0
+    assert line in done.output
+    assert not passed
+
+
+def test_a_core_that_cannot_be_emulated_is_refused_by_name(profile: Any) -> None:
+    done, _ = profile("m.tflite", "--emulate", "cortex-a73")
+    assert isinstance(done.exception, EdgekitError)
+    assert "cortex-a7" in str(done.exception)
