@@ -158,6 +158,11 @@ def test_a_profile_of_the_cloud_machine(tmp_path: Path, pi: Path) -> None:
     assert row(document, "cloud_qps")["value"] == pytest.approx(4000)
     assert row(document, "cloud_qps")["provenance"] == "measured"
     assert "edge and cloud were profiled on different samples: their throughputs are not alike" in document["notes"]
+    assert any(
+        note.startswith("cloud is priced as g4dn.xlarge and was measured on 'Rasp") for note in document["notes"]
+    )
+    own = write_profile(tmp_path / "own.json", machine__board="Amazon EC2 g4dn.xlarge")
+    assert not any("priced as" in note for note in ask(*both, "--cloud-profile", str(own))["notes"])
     direct = words(edge_qps=None, edge=str(pi), cloud_qps=None, cloud=str(t4))
     assert refused(*direct).startswith("cloud_usd_per_hour is missing: --cloud g4dn.xlarge")
     assert ask(*direct, "--usd-per-hour", "0.526")["cloud"]["usd_3_year"] == document["cloud"]["usd_3_year"]

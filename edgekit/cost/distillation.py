@@ -68,14 +68,16 @@ def distillation(scenario: Scenario) -> Distillation:
 def _resolve(scenario: Scenario) -> tuple[Resolved, dict[str, Profile]]:
     found = Resolved(cloud_name="the same machine")
     found.offer(given_inputs(scenario))
-    if scenario.cloud:
-        price_of(scenario, scenario.cloud, found)
+    target = price_of(scenario, scenario.cloud, found) if scenario.cloud else None
     models: dict[str, Profile] = {}
     for name, path in (("teacher", scenario.teacher_profile), ("student", scenario.student_profile)):
         if path:
             profile = models[name] = profiles.load(path, f"{name}_profile")
             found.offer([profiles.throughput(profile, scenario.cloud_scenario, f"{name}_qps")])
             found.marks += profiles.marks(profile, name)
+            found.notes += (
+                profiles.machine_note(profile, target.cloud.instance, name) if target and target.cloud else []
+            )
     _note_differences(models, found)
     if scenario.build:
         found.offer([build_hours(Path(scenario.build))])
@@ -91,7 +93,7 @@ def _note_differences(models: dict[str, Profile], found: Resolved) -> None:
     teacher, student = models["teacher"], models["student"]
     for what, one, other in (
         ("machines", teacher.machine.id, student.machine.id),
-        ("samples", teacher.samples.digest, student.samples.digest),
+        ("samples", teacher.samples.digest[:12], student.samples.digest[:12]),
         ("numbers of threads", teacher.subject.threads, student.subject.threads),
     ):
         if one != other:

@@ -33,6 +33,15 @@ def machine_name(profile: Profile) -> str:
     return f"{profile.subject.name} on {machine.board or machine.cpu or machine.arch}"
 
 
+def machine_note(profile: Profile, instance: str, side: str) -> list[str]:
+    """A line where a profile's machine does not call itself by the name of the instance whose price is taken."""
+    machine = profile.machine
+    if instance.lower() in (machine.board or "").lower():
+        return []
+    measured = machine.board or machine.cpu or machine.arch
+    return [f"{side} is priced as {instance} and was measured on '{measured}': right only if that is one"]
+
+
 def throughput(profile: Profile, wanted: str | None, name: str) -> Input:
     """Predictions a second with their interval. Raises ConfigError for a scenario that was not run."""
     if wanted and wanted not in profile.scenarios:

@@ -168,6 +168,7 @@ def _cloud(scenario: Scenario, found: Resolved) -> None:
         profile = found.cloud = profiles.load(measured, "cloud_profile")
         found.cloud_name = f"{profile.subject.name} on {found.cloud_name}" if target else profiles.machine_name(profile)
         found.marks += profiles.marks(profile, "cloud")
+        found.notes += profiles.machine_note(profile, target.cloud.instance, "cloud") if target and target.cloud else []
         found.offer([profiles.throughput(profile, scenario.cloud_scenario, "cloud_qps")])
         found.offer(profiles.power(profile, "cloud"))
         if found.edge and found.edge.samples.digest != profile.samples.digest:
