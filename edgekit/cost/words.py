@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .model import MONTHS
+
 if TYPE_CHECKING:
     from .document import BreakEven, Currency, Flip
 
@@ -37,7 +39,8 @@ def months(count: float | None) -> str:
     """A payback: 2.1 months, at once, never."""
     if count is None:
         return "never"
-    return "at once" if count == 0 else f"{count:.1f} months"
+    late = ", longer than the 3 years" if count > MONTHS else ""
+    return "at once" if count == 0 else f"{count:.1f} months{late}"
 
 
 def verdict_sentence(document: Mapping[str, Any], flips: Sequence[Flip]) -> str:
@@ -50,7 +53,7 @@ def verdict_sentence(document: Mapping[str, Any], flips: Sequence[Flip]) -> str:
         winner, loser = ("edge", "cloud") if saving > 0 else ("cloud", "edge")
         cheap, dear = document[winner], document[loser]
         times = dear["usd_per_million"] / cheap["usd_per_million"] if cheap["usd_per_million"] else None
-        ratio = f" ({times:.1f} times less)" if times and times < 1000 else ""
+        ratio = f" ({times:.{1 if times >= 2 else 2}f} times less)" if times and times < 1000 else ""
         start = (
             f"At {number(document['per_day'])} predictions a day the {winner} is cheaper: "
             f"{money(cheap['usd_per_million'], currency)} against {money(dear['usd_per_million'], currency)} "
