@@ -33,6 +33,7 @@ class Table:
     notes: Sequence[str] = ()
     badges: Sequence[str] = ()
     numeric: bool = True  # the columns after the first are figures: right-aligned
+    slim: bool = False  # three short figures at most: it stays a table on a phone
 
 
 @dataclass(frozen=True)

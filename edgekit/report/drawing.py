@@ -130,7 +130,7 @@ def _named(style: str, key: str) -> str:
     """A style with CSS variables for the stand-ins, and the page's font for matplotlib's."""
     style = re.sub(r"#0102([0-9a-f]{2})", lambda found: f"var(--{VARIABLES[int(found[1], 16)]})", style)
     style = re.sub(r"url\(#", f"url(#{key}-", style)
-    return re.sub(r"font: (?:\w+ )?([\d.]+)px [^;]+", r"font-size: \1px", style)
+    return re.sub(r"; font-family: [^;]+", "", style)
 
 
 def clean(text: str) -> str:

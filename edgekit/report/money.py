@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..cost.document import Currency, Distillation, EdgeOrCloud, InputRow, SideRow
+from ..errors import ProfileError
 from .chance_figures import draws_figure, tornado_figure
 from .content import Cell, Figure, Section, Table, Text
 from .drawing import clean
@@ -15,11 +16,18 @@ Cost = EdgeOrCloud | Distillation
 
 
 def money_sections(costs: Sequence[Cost]) -> list[Section]:
-    """One section for each cost document."""
-    return [
-        _distillation(cost, key) if cost["question"] == "distillation" else _edge_or_cloud(cost, key)
-        for key, cost in ((f"cost-{number}", cost) for number, cost in enumerate(costs, start=1))
-    ]
+    """One section for each cost document. Raises ProfileError naming the document and the key that it lacks."""
+    sections = []
+    for number, cost in enumerate(costs, start=1):
+        key = f"cost-{number}"
+        try:
+            if cost["question"] == "distillation":
+                sections.append(_distillation(cost, key))
+            else:
+                sections.append(_edge_or_cloud(cost, key))
+        except KeyError as missing:
+            raise ProfileError(f"cost document {clean(str(cost['id']))}: key {missing} is missing") from None
+    return sections
 
 
 def money_of(currency: Currency) -> Money:
@@ -91,7 +99,9 @@ def _side(name: str, side: SideRow, money: Money) -> Table:
         carbon = side["kg_co2e_per_month"]
         carbon_words = f", {digits(carbon)} kg CO₂e" if carbon is not None else ""
         notes.append(f"{digits(side['kwh_per_month'])} kWh{carbon_words} a month")
-    return Table(f"{name}: {clean(side['name'])}", ("Part", "Each million", "Each month", "Three years"), rows, notes)
+    return Table(
+        f"{name}: {clean(side['name'])}", ("Part", "Each million", "Each month", "Three years"), rows, notes, slim=True
+    )
 
 
 def _amounts(row: object, money: Money) -> list[Cell]:
@@ -156,11 +166,8 @@ def _range(row: InputRow) -> str:
     low, high = row["low"], row["high"]
     if low is None or high is None:
         return ""
-    return (
-        f"{quantity(low, row['unit'])} – {quantity(high, row['unit'])}"
-        if row["unit"] == "share"
-        else f"{plain(low)} – {plain(high)}"
-    )
+    unit = row["unit"] if row["unit"] == "share" else ""
+    return f"{quantity(low, unit)} – {quantity(high, unit)}"
 
 
 def quantity(value: float | str, unit: str) -> str:
@@ -191,4 +198,4 @@ def _claims(cost: Distillation) -> Table | None:
         [Cell(clean(c["claim"])), Cell(clean(c["source"])), Cell("yes" if c["reviewed"] else "no")]
         for c in cost["claims"]
     ]
-    return Table("What others claim; not measured here", ("Claim", "Source", "Peer-reviewed"), rows)
+    return Table("What others claim; not measured here", ("Claim", "Source", "Peer-reviewed"), rows, numeric=False)

@@ -47,8 +47,7 @@ def name_runs(profiles: Sequence[Profile]) -> list[Run]:
     parts = [_parts(p) for p in profiles]
     chosen = ["name", "board"]
     for key in list(parts[0])[2:] if parts else []:
-        labels = [", ".join(part[k] for k in chosen) for part in parts]
-        if len(set(labels)) < len(labels) and len({part[key] for part in parts}) > 1:
+        if _count(parts, [*chosen, key]) > _count(parts, chosen):
             chosen.append(key)
     runs = []
     for position, (profile, part) in enumerate(zip(profiles, parts, strict=True)):
@@ -56,6 +55,11 @@ def name_runs(profiles: Sequence[Profile]) -> list[Run]:
         where = ", ".join(part[key] for key in chosen[1:] if part[key])
         runs.append(Run(_letter(position), profile, part["name"], where, mark_words([*profile.marks, *sample])))
     return runs
+
+
+def _count(parts: Sequence[dict[str, str]], keys: Sequence[str]) -> int:
+    """How many runs these keys tell apart."""
+    return len({tuple(part[key] for key in keys) for part in parts})
 
 
 def board(profile: Profile) -> str:

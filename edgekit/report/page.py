@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import MissingExtra
+from .against import against_section
 from .built import built_section
 from .content import Cell, Figure, Section, Table
 from .counts import counts_section
@@ -46,6 +47,7 @@ def make_page(sources: Sources, title: str | None = None) -> Page:
         built_section(sources.builds),
         tradeoff_section(sources.builds, runs),
         _runs_section(runs),
+        against_section(runs),
         latency_section(runs),
         sustained_section(runs),
         energy_section(runs),
@@ -108,7 +110,7 @@ def _runs_section(runs: Sequence[Run]) -> Section | None:
 
 
 def _inputs_section(sources: Sources, runs: Sequence[Run]) -> Section:
-    rows = [[Cell(clean(b.manifest["name"])), Cell("bundle"), Cell(b.bundle.digest)] for b in sources.builds]
+    rows = [[Cell(clean(b.manifest["name"])), Cell("bundle"), Cell(b.bundle.digest[:16])] for b in sources.builds]
     rows += [
         [Cell(run.name), Cell(f"profile, {clean(run.profile.address)}"), Cell(clean(run.profile.id))] for run in runs
     ]
@@ -121,5 +123,5 @@ def _inputs_section(sources: Sources, runs: Sequence[Run]) -> Section:
         "inputs",
         "What this page is made from",
         "",
-        [Table("Inputs", ("Name", "Kind", "Id or sha256"), rows, numeric=False)],
+        [Table("Inputs", ("Name", "Kind", "Id"), rows, numeric=False)],
     )

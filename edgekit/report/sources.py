@@ -11,7 +11,7 @@ from typing import Any
 from ..bundle import Bundle, open_bundle
 from ..cost.document import Distillation, EdgeOrCloud, check_cost
 from ..emulate.document import Instructions, parse_instructions
-from ..errors import ConfigError
+from ..errors import BundleError, ConfigError, ProfileError
 from ..profile import Profile, parse_profile
 
 #: kind of a JSON document -> what it is for a user.
@@ -20,13 +20,14 @@ KINDS = {
     "edgekit-cost": "a cost document",
     "edgekit-instructions": "instruction counts",
 }
+#: What the page shows of a manifest, besides what running a bundle needs.
+NEEDED = ("name", "edgekit", "sample_task", "metrics", "teacher", "recipe", "target", "lineage")
 
 
 @dataclass(frozen=True)
 class Built:
     """A bundle's manifest, and what build.json says of its making, where that is beside it."""
 
-    name: str  # as given by the user
     bundle: Bundle
     record: Mapping[str, Any]
 
@@ -51,12 +52,33 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     sources = Sources()
     for path in paths:
         if path.is_dir() or path.name.endswith(".tar.zst"):
-            built = Built(path.name, open_bundle(path), _build_record(path))
+            built = _built(path)
             if built.bundle.digest not in {b.bundle.digest for b in sources.builds}:
                 sources.builds.append(built)
-            continue
-        _add_document(sources, path)
+        else:
+            _add_document(sources, path)
     return sources
+
+
+def _built(path: Path) -> Built:
+    bundle = open_bundle(path)
+    missing = [key for key in NEEDED if key not in bundle.manifest]
+    if missing:
+        raise BundleError(f"{path}: manifest.json: key '{missing[0]}' is missing; build the bundle again")
+    return Built(bundle, _build_record(path))
+
+
+def _profile(content: bytes, path: Path) -> Profile:
+    """A profile whose raw samples can be read."""
+    profile = parse_profile(content, str(path))
+    for name, result in profile.scenarios.items():
+        try:
+            samples = result.latency_ms.samples_ms()
+        except ProfileError as error:
+            raise ProfileError(f"{path}: {name}: {error}") from None
+        if not len(samples):
+            raise ProfileError(f"{path}: {name}: no latencies in it")
+    return profile
 
 
 def _add_document(sources: Sources, path: Path) -> None:
@@ -74,7 +96,7 @@ def _add_document(sources: Sources, path: Path) -> None:
     known: list[Any]
     found: Any
     if kind == "edgekit-profile":
-        known, found = sources.profiles, parse_profile(content, str(path))
+        known, found = sources.profiles, _profile(content, path)
     elif kind == "edgekit-cost":
         known, found = sources.costs, check_cost(document, str(path))
     elif kind == "edgekit-instructions":

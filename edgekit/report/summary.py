@@ -105,7 +105,7 @@ def _latency(runs: Sequence[Run]) -> KeyFigure | None:
         return None
     times = {r.letter: r.profile.scenarios["SingleStream"].latency_ms.p90.value for r in real}
     least = min(real, key=lambda r: times[r.letter])
-    note = least.label if len(real) == 1 else f"{len(real)} runs; least by {least.name}"
+    note = least.label if len(real) == 1 else f"{len(real)} runs; least by {least.letter}  {least.model}"
     return KeyFigure("SingleStream p90", _reach(list(times.values()), milliseconds), note, _marks(real))
 
 
@@ -122,7 +122,7 @@ def _energy(runs: Sequence[Run]) -> KeyFigure | None:
     note = (
         f"gross{scope}, {least.label}"
         if len(having) == 1
-        else f"gross, {len(having)} runs; least by {least.name}{scope}"
+        else f"gross, {len(having)} runs; least by {least.letter}  {least.model}{scope}"
     )
     return KeyFigure("Energy per inference", _reach(list(known.values()), energy), note, _marks(having))
 

@@ -51,7 +51,7 @@ def _memory_figure(having: Sequence[tuple[Run, Memory]]) -> Figure:
     finding = f"{run.name} peaks at {megabytes(least.peak_rss_mb)}"
     finding += f", the least of {many(len(having), 'run')}." if len(having) > 1 else "."
     title = "Resident memory at its peak"
-    svg = draw("memory", title, finding, bars_height(bars), lambda f: paint_bars(f, bars))
+    svg = draw("memory-peak", title, finding, bars_height(bars), lambda f: paint_bars(f, bars))
     words = ("Python and numpy", "the runtime’s import", "the loaded model", "while it runs")
     legend = [Key(variable, "■", text) for variable, text in zip(LAYERS, words, strict=True)]
     methods: dict[str, list[str]] = {}
@@ -59,7 +59,7 @@ def _memory_figure(having: Sequence[tuple[Run, Memory]]) -> Figure:
         methods.setdefault(clean(memory.peak_method), []).append(run.letter)
     provenance = "Measured; the peak by " + "; ".join(f"{how} ({', '.join(who)})" for how, who in methods.items())
     badges = list(dict.fromkeys(b for run, _ in having for b in run.badges))
-    return Figure("memory", title, svg, finding, f"{provenance}.", legend, [], badges)
+    return Figure("memory-peak", title, svg, finding, f"{provenance}.", legend, [], badges)
 
 
 def _memory_table(having: Sequence[tuple[Run, Memory]]) -> Table:
@@ -112,7 +112,7 @@ def operators_section(runs: Sequence[Run]) -> Section | None:
         note = (
             f"{clean(found.source)}, over {many(found.inferences, 'inference')}; {milliseconds(found.total_ms)} in all."
         )
-        blocks.append(Table(run.name, ("Operator", "Share", "Time", "Calls"), rows, [note], run.badges))
+        blocks.append(Table(run.name, ("Operator", "Share", "Time", "Calls"), rows, [note], run.badges, slim=True))
     if not blocks:
         return None
     lead = (
