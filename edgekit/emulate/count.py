@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .. import ondevice
-from ..bundle import open_bundle
+from ..bundle import NEWER_NUMPY, NUMPY, open_bundle
 from ..errors import BundleError, ProfileError
 from ..ondevice.document import document_id
 from ..ondevice.errors import OnDeviceError
@@ -74,8 +74,8 @@ def look_at(path: Path, samples: Path | None, seed: int) -> Given:
         if not path.is_dir():
             what = find(path, None, 1)
             module = load_runtime(what.runtime)
-            numpy = "numpy<2" if what.runtime == "tflite" else "numpy"
-            return Given(path.resolve(), False, f"{module.PACKAGE}=={module.version()}\n{numpy}\n", own, where, seed)
+            requirements = f"{module.PACKAGE}=={module.version()}\n{NUMPY}\n{NEWER_NUMPY}\n"
+            return Given(path.resolve(), False, requirements, own, where, seed)
     except OnDeviceError as error:
         raise ProfileError(str(error)) from None
     bundle = open_bundle(path)

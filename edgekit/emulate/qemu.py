@@ -63,13 +63,13 @@ def open_emulator(core: Core, cache: Path) -> Emulator:
     """Compile the plugin where it is not yet, and prove on a known program that it counts. Raises ProfileError."""
     program = shutil.which(QEMU) or QEMU
     asked = subprocess.run([program, "--version"], capture_output=True, text=True)
-    found = re.search(r"version (\d+)\.(\d+)[^\n(]*", asked.stdout)
+    found = re.search(r"version ((\d+)\.(\d+)\S*)", asked.stdout)
     if not found:
         raise ProfileError(f"{program}: says no version: {last_words(asked.stderr)}")
-    version = (int(found[1]), int(found[2]))
+    version = (int(found[2]), int(found[3]))
     if version < OLDEST_QEMU:
-        raise ProfileError(f"{program}: {found[0]}; the cores need {'.'.join(map(str, OLDEST_QEMU))} or newer")
-    emulator = Emulator(program, f"{QEMU} {found[0].split()[1]}", _compile(version, cache))
+        raise ProfileError(f"{program}: version {found[1]}; the cores need {'.'.join(map(str, OLDEST_QEMU))} or newer")
+    emulator = Emulator(program, f"{QEMU} {found[1]}", _compile(version, cache))
     _try(emulator, core)
     return emulator
 

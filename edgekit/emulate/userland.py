@@ -6,6 +6,7 @@ import compileall
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,13 +67,14 @@ def _mirror() -> list[str]:
 
 
 def fetch_wheels(cache: Path, requirements: str, python: str, glibc_minor: int, report: Report) -> Path:
-    """A folder into which pip has installed the aarch64 wheels of a requirements.txt's text. Raises ProfileError.
+    """A folder with the aarch64 wheels of a bundle's requirements.txt, and no more, as a device installs them.
 
-    `python` is `3.11`, `glibc_minor` the 36 of glibc 2.36: those of the userland.
+    Raises ProfileError. `python` is `3.11`, `glibc_minor` the 36 of glibc 2.36: those of the userland.
     """
 
     def fill(folder: Path) -> None:
-        report(f"fetching aarch64 wheels, once: {', '.join(requirements.split())}")
+        names = dict.fromkeys(re.split("[<>=~!; ]", line)[0] for line in requirements.splitlines())
+        report(f"fetching aarch64 wheels, once: {', '.join(names)}")
         if find_spec("pip") is None:
             raise ProfileError(f"{sys.executable}: has no pip, which fetches the device's wheels: install pip there")
         listed = folder / "requirements.txt"
@@ -80,7 +82,7 @@ def fetch_wheels(cache: Path, requirements: str, python: str, glibc_minor: int, 
         listed.write_text(requirements)
         platforms = [f"manylinux_2_{minor}_aarch64" for minor in range(glibc_minor, OLDEST_GLIBC - 1, -1)]
         words = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        words += ["--target", str(folder / "site"), "--only-binary=:all:", "--implementation=cp"]
+        words += ["--target", str(folder / "site"), "--only-binary=:all:", "--no-deps", "--implementation=cp"]
         words += [f"--python-version={python}", "--platform=manylinux2014_aarch64"]
         words += [f"--platform={platform}" for platform in platforms]
         _run([*words, "--requirement", str(listed)], "pip: the device's wheels could not be fetched")
