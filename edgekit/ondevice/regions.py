@@ -58,13 +58,13 @@ def count(what: What, samples: Path | None, seed: int, inferences: int) -> dict[
     Raises OnDeviceError.
     """
     workload = load(what, samples, seed)
-    answers = [workload.answer(index % workload.count) for index in range(max(workload.count, WARM_UP_ANSWERS))]
-    golden = None if samples or not what.is_bundle else compare(what.path, answers)
     rounds = -(-inferences // workload.count)
     gc.collect()
     gc.disable()
+    answers = [workload.answer(index % workload.count) for index in range(max(workload.count, WARM_UP_ANSWERS))]
     mark_answers(workload, rounds)
     gc.enable()
+    golden = None if samples or not what.is_bundle else compare(what.path, answers)
     return {
         "subject": describe(what),
         "samples": {"source": workload.source, "count": workload.count, "digest": workload.digest},

@@ -1,4 +1,7 @@
-"""Real counts under QEMU, with real wheels, of a bundle made here. Needs the network once, QEMU, gcc, mmdebstrap."""
+"""Real counts under QEMU, with real wheels, of a bundle made here.
+
+Needs QEMU, gcc and mmdebstrap, and the network once: userland and wheels stay in edgekit's cache.
+"""
 
 from __future__ import annotations
 
@@ -95,13 +98,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def counted(bundle: Path, cache: Path) -> dict[str, Instructions]:
-    return {core: count_instructions(bundle, core, cache=cache) for core in ("cortex-a72", "cortex-a76")}
+def counted(bundle: Path) -> dict[str, Instructions]:
+    return {core: count_instructions(bundle, core) for core in ("cortex-a72", "cortex-a76")}
 
 
 @pytest.mark.parametrize("core", ["cortex-a72", "cortex-a76"])
@@ -140,20 +138,20 @@ def test_the_document_says_what_was_counted(counted: dict[str, Instructions], co
     assert found.golden.agree == found.golden.of == len(TEXTS)
 
 
-def test_another_process_and_more_inferences_give_the_same_count(
-    counted: dict[str, Instructions], bundle: Path, cache: Path
-) -> None:
-    again = count_instructions(bundle, "cortex-a76", cache=cache, inferences=48, runs=1)
+def test_more_inferences_give_nearly_the_same_count(counted: dict[str, Instructions], bundle: Path) -> None:
+    again = count_instructions(bundle, "cortex-a76", inferences=48, runs=1)
     assert again.spread_percent is None
     assert again.inferences == 48
-    assert again.counts.total == pytest.approx(counted["cortex-a76"].counts.total, rel=1e-4)
+    # Python goes on specialising its bytecode for long, so only the same number of inferences repeats exactly.
+    assert again.counts.total == pytest.approx(counted["cortex-a76"].counts.total, rel=1e-3)
+    assert again.counts.dot_product == counted["cortex-a76"].counts.dot_product
 
 
-def test_a_model_file_is_counted_alone(bundle: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_model_file_is_counted_alone(bundle: Path, tmp_path: Path) -> None:
     model = shutil.copyfile(bundle / "model" / "model.tflite", tmp_path / "net.tflite")
-    found = count_instructions(model, "cortex-a76", cache=cache, runs=1)
+    found = count_instructions(model, "cortex-a76", runs=1)
     assert (found.subject.kind, found.code, found.golden) == ("model", "edgekit", None)
     assert found.counts.dot_product > 0
     model.write_bytes(b"no model")
     with pytest.raises(ProfileError, match=r"^net\.tflite: does not run on an emulated cortex-a76: ai-edge-litert: "):
-        count_instructions(model, "cortex-a76", cache=cache, runs=1)
+        count_instructions(model, "cortex-a76", runs=1)
