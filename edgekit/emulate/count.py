@@ -44,11 +44,12 @@ def count_instructions(
     """Count what one inference of a bundle's folder, or of a model file, executes on an emulated core.
 
     It answers its golden samples (a model file: valid random inputs), or those of the file `samples`, `inferences`
-    times in whole rounds, in `runs` fresh processes, each with one thread. Counts that are set beside each other should
-    have the same `inferences`: what settles in a long run is 0.1 % of a very small model. `sysroot` is an aarch64 userland with
-    Python instead of the one that is fetched; `report` hears what takes long. Raises ConfigError for an unknown core,
-    BundleError for a bundle that is not whole or not for aarch64, ProfileError for all else, before any long work
-    where it can be known then.
+    times in whole rounds, in `runs` fresh processes, each with one thread. Counts to be set beside each other should
+    have the same `inferences`: what settles in a long run is up to 0.1 % of a very small model. `sysroot` is an aarch64
+    userland with Python instead of the one that is fetched; `report` hears what takes long.
+
+    Raises ConfigError for an unknown core, BundleError for a bundle that is not whole or not for aarch64, ProfileError
+    for all else, before any long work where it can be known then.
     """
     chosen = find_core(core)
     given = look_at(path, samples, seed)
