@@ -114,15 +114,8 @@ def _paint_draws(figure: Canvas, cost: EdgeOrCloud, money: Money) -> None:
         top = base - tall * count / max(counts)
         for left, right, shade, hatch in ((begin, min(end, 0.0), "s2", "////"), (max(begin, 0.0), end, "s1", None)):
             if right > left:
-                ax.fill_between(
-                    [at(left), at(right)],
-                    base,
-                    top,
-                    color=colour(shade),
-                    hatch=hatch,
-                    edgecolor=colour("paper"),
-                    zorder=2,
-                )
+                face, edge = colour(shade), colour("paper")
+                ax.fill_between([at(left), at(right)], base, top, facecolor=face, edgecolor=edge, hatch=hatch, zorder=2)
     ax.plot([LEFT, WIDTH - RIGHT], [base, base], color=colour("rule"), lw=1)
     for name, width in (("p5", 1.2), ("p50", 2.4), ("p95", 1.2)):
         if name in drawn["quantiles"].get("usd_3_year_saving", {}):

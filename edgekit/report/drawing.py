@@ -84,7 +84,6 @@ def _style(key: str) -> dict[str, Any]:
         "axes.spines.right": False,
         "grid.color": colour("rule"),
         "grid.linewidth": 0.8,
-        "hatch.color": colour("paper"),
         "hatch.linewidth": 1.2,
         "text.color": colour("ink"),
         "xtick.color": colour("rule"),
