@@ -14,7 +14,9 @@ class Tokenizer:
         try:
             from tokenizers import Tokenizer as Native
         except ImportError:
-            raise OnDeviceError("needs tokenizers, which is not installed: pip install --no-deps -r requirements.txt") from None
+            raise OnDeviceError(
+                "needs tokenizers, which is not installed: pip install --no-deps -r requirements.txt"
+            ) from None
         if not path.is_file():
             raise OnDeviceError(f"{path}: missing; copy the bundle again")
         try:
