@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from profiles import given, make_energy, make_latencies, make_machine, make_profile, make_scenario, write_profile
+from profiles import (
+    given,
+    make_energy,
+    make_latencies,
+    make_machine,
+    make_profile,
+    make_scenario,
+    make_sensor,
+    write_profile,
+)
 from report_inputs import (
     LONG_NAME,
     make_bundle,
@@ -220,7 +229,7 @@ def test_a_partial_run_and_a_sample_task_are_marked_too(tmp_path: Path) -> None:
 def test_a_sustained_run_tells_what_became_of_its_speed(tmp_path: Path) -> None:
     found = page(tmp_path, write_json(tmp_path / "p.json", make_full_profile()))
     text = found.texts["sustained-a-singlestream"]
-    assert "The last tenth of the run is as fast as the first: p50 1.25 ms, then 1.25 ms" in text
+    assert "At its end the run is as fast as at its start: p50 1.25 ms, then 1.25 ms" in text
     assert "it rose to 84.0 °C; throttled for 90.0 s" in text
     assert "throttled: ARM frequency capped" in text
     assert "Temperature, °C" in text
@@ -236,11 +245,11 @@ def test_a_sustained_run_tells_what_became_of_its_speed(tmp_path: Path) -> None:
 
 def test_energy_is_told_by_sensor_and_unknown_is_not_zero(tmp_path: Path) -> None:
     found = page(tmp_path, write_json(tmp_path / "p.json", make_full_profile()))
-    assert "7.90 mJ, net 3.16 mJ" in found.texts["energy-singlestream"]
-    assert "pmic, board input" in found.texts["energy-singlestream"]
+    assert "7.90 mJ, net 3.16 mJ" in found.texts["energy-each"]
+    assert "SingleStream, pmic, board input" in found.texts["energy-each"]
     assert "A usb meter throttled SingleStream; board input 9.10 mJ 8.92 – 9.28" in found.texts["energy"]
     found = page(tmp_path, write_profile(tmp_path / "q.json"))
-    assert "energy per inference is unknown. What would tell: an INA219 or INA226" in found.texts["energy"]
+    assert "energy per inference is unknown. An INA219 or INA226" in found.texts["energy"]
     assert "Energy per inference unknown" in found.text
     assert "0 mJ" not in found.text
 
@@ -249,7 +258,7 @@ def test_power_that_the_user_gave_is_not_called_measured(everything: list[Path],
     document = make_full_profile()
     for sensor in document["energy"]["sensors"]:
         sensor |= {"module": "given", "source": "--power-w 4.5"}
-    text = page(tmp_path, write_json(tmp_path / "p.json", document)).texts["energy-singlestream"]
+    text = page(tmp_path, write_json(tmp_path / "p.json", document)).texts["energy-each"]
     assert "power as given by the user, not measured (--power-w 4.5)" in text
     assert "measured by" not in text
 
@@ -328,6 +337,19 @@ def test_runs_are_set_against_the_first_one_where_that_is_fair(tmp_path: Path) -
     assert re.search(r"B second Raspberry Pi 4 Model B × (2\.0\d|1\.9\d) [\d.]+ – [\d.]+, slower", text)
     assert "C is not set beside A: other samples" in text
     assert "against" not in page(tmp_path, runs[0]).texts
+    assert "C is not set beside A" in page(tmp_path, runs[0], runs[2]).texts["against"].replace("B is", "C is")
+
+
+def test_energies_of_different_scopes_have_no_span(tmp_path: Path) -> None:
+    package = make_energy(1.0, sensors=[make_sensor() | {"scope": "package"}])
+    runs = [
+        write_profile(tmp_path / "a.json", energy=make_energy(9.0)),
+        write_profile(tmp_path / "b.json", energy=make_energy(8.0)),
+        write_profile(tmp_path / "c.json", energy=package),
+    ]
+    text = page(tmp_path, *runs).text
+    assert "8.00–9.00 mJ gross, board input, 2 runs; least by B" in text
+    assert "1.00 mJ gross, package" in page(tmp_path, runs[2], *runs[:2]).text
 
 
 def test_runs_are_told_apart_by_what_differs_between_them(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..compare import compare
 from ..compare.change import Change
 from ..compare.likeness import unlike
-from .content import Cell, Section, Table
+from .content import Cell, Section, Table, Text
 from .drawing import clean
 from .names import Run
 from .wording import between, digits, listed
@@ -30,8 +30,10 @@ def against_section(runs: Sequence[Run]) -> Section | None:
             notes.append(clean(f"{run.letter} is not set beside {base.letter}: {listed(reasons)}."))
         else:
             rows.append((run, _changes(base, run)))
-    if base is None or not rows:
+    if base is None or not (rows or notes):
         return None
+    if not rows:
+        return Section("against", f"Against {base.letter}", "", [Text(note) for note in notes])
     figures = list(dict.fromkeys(name for _, changes in rows for name in changes))
     cells = [
         [run.cell, *(_cell(changes[name]) if name in changes else Cell("") for name in figures)]

@@ -42,7 +42,7 @@ SCENARIOS: dict[Scenario, tuple[str, str]] = {
 QUANTILES = ("p50", "p90", "p95", "p99", "p999")
 #: Fewer samples than this are drawn as dots, each of them.
 FEW = 100
-BINS = 182
+MOST_BINS = 182
 
 
 def latency_section(runs: Sequence[Run]) -> Section | None:
@@ -163,7 +163,9 @@ def _paint_density(ax: Axes, places: Floats, base: float) -> None:
     if len(places) < FEW:
         ax.plot(places, np.full(len(places), base - 8), "o", color=colour("accent"), mew=0, ms=5, alpha=0.6)
     else:
-        counts, edges = np.histogram(places, bins=BINS, range=(LEFT, WIDTH - RIGHT))
+        counts, edges = np.histogram(
+            places, bins=min(max(len(places) // 8, 30), MOST_BINS), range=(LEFT, WIDTH - RIGHT)
+        )
         heights = (RIDGE - 6) * counts / counts.max()
         ax.fill_between(edges, base, base - np.append(heights, heights[-1]), step="post", color=colour("accent"))
     ax.plot([LEFT, WIDTH - RIGHT], [base, base], color=colour("rule"), lw=1)

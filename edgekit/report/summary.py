@@ -110,21 +110,28 @@ def _latency(runs: Sequence[Run]) -> KeyFigure | None:
 
 
 def _energy(runs: Sequence[Run]) -> KeyFigure | None:
+    """Of the runs whose scope is the first one's: a package's energy and a board's have no span."""
     if not runs:
         return None
-    known = {r.letter: found.value for r in runs if (found := r.profile.energy.energy_mj) is not None}
+    known = [(r, found.value, _scope(r)) for r in runs if (found := r.profile.energy.energy_mj) is not None]
     if not known:
         return KeyFigure("Energy per inference", UNKNOWN, "no sensor was read in any run")
-    having = [r for r in runs if r.letter in known]
-    least = min(having, key=lambda r: known[r.letter])
-    sensor = next((s for s in least.profile.energy.sensors if s.name == least.profile.energy.sensor), None)
-    scope = f" ({'as given by the user' if sensor.module == 'given' else clean(sensor.scope)})" if sensor else ""
-    note = (
-        f"gross{scope}, {least.label}"
-        if len(having) == 1
-        else f"gross, {len(having)} runs; least by {least.letter}  {least.model}{scope}"
-    )
-    return KeyFigure("Energy per inference", _reach(list(known.values()), energy), note, _marks(having))
+    scope = known[0][2]
+    alike = [(run, value) for run, value, other in known if other == scope]
+    least = min(alike, key=lambda pair: pair[1])[0]
+    note = f"{scope}, {least.label}"
+    if len(alike) > 1:
+        note = f"{scope}, {len(alike)} runs; least by {least.letter}  {least.model}"
+    return KeyFigure("Energy per inference", _reach([v for _, v in alike], energy), note, _marks([r for r, _ in alike]))
+
+
+def _scope(run: Run) -> str:
+    """What the watts of a run's headline sensor include."""
+    found = run.profile.energy
+    sensor = next((s for s in found.sensors if s.name == found.sensor), None)
+    if sensor is None:
+        return "gross"
+    return "at the power that the user gave" if sensor.module == "given" else f"gross, {clean(sensor.scope)}"
 
 
 def _cost(costs: Sequence[Cost]) -> KeyFigure | None:

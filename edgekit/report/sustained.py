@@ -54,7 +54,8 @@ def _figure(run: Run, scenario: Scenario, series: Sequence[Point]) -> Figure:
     causes = list(dict.fromkeys(clean(cause) for p in series for cause in p.throttled))
     legend = [Key("warn", "▨", f"throttled: {listed(causes)}")] if causes else []
     missing = [f"{name}: this machine does not say" for name, _, of in PANELS if all(of(p) is None for p in series)]
-    provenance = f"Measured on {run.label}, {many(len(series), 'point')}, each of about a second"
+    provenance = f"Measured on {run.label}, {many(len(series), 'point')}, each of about a second; start and end are "
+    provenance += "the medians of a tenth of them"
     if len(series) > MOST_POINTS:
         provenance += f"; the medians of {MOST_POINTS} equal spans are drawn"
     return Figure(key, title, svg, finding, f"{provenance}.", legend, missing, run.badges)
@@ -75,7 +76,7 @@ def throttled_spans(series: Sequence[Point]) -> list[tuple[float, float]]:
 
 
 def _finding(run: Run, series: Sequence[Point], spans: Sequence[tuple[float, float]]) -> str:
-    tenth = max(len(series) // 10, 1)
+    tenth = min(max(len(series) // 10, 3), len(series))
     first = [p.p50_ms for p in series[:tenth] if p.p50_ms is not None]
     last = [p.p50_ms for p in series[-tenth:] if p.p50_ms is not None]
     if not first or not last:
@@ -83,7 +84,7 @@ def _finding(run: Run, series: Sequence[Point], spans: Sequence[tuple[float, flo
     start, end = float(np.median(first)), float(np.median(last))
     change = (end / start - 1) * 100
     way = "as fast as" if abs(change) < 1 else f"{abs(change):.0f} % {'slower' if change > 0 else 'faster'} than"
-    sentence = f"The last tenth of the run is {way} the first: p50 {milliseconds(start)}, then {milliseconds(end)}"
+    sentence = f"At its end the run is {way} at its start: p50 {milliseconds(start)}, then {milliseconds(end)}"
     heat = [p.temperature_c for p in series if p.temperature_c is not None]
     if heat:
         sentence += f"; it rose to {digits(max(heat))} °C"
