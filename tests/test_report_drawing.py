@@ -27,6 +27,7 @@ from edgekit.report.wording import (
     milliseconds_span,
     percent,
     plain,
+    reach,
     size,
 )
 
@@ -71,7 +72,7 @@ def test_ticks_lie_within_and_are_few(low: float, factor: float) -> None:
     ticks = linear_ticks(-low, low * factor, 5)
     assert 2 <= len(ticks) <= 7
     assert 0.0 in ticks
-    assert "-0" not in [tick_text(t) for t in ticks]
+    assert not {"-0", "−0"} & {tick_text(t) for t in ticks}
 
 
 def test_a_name_that_is_too_long_keeps_both_its_ends() -> None:
@@ -182,3 +183,17 @@ def test_every_run_has_a_letter_and_boards_lose_their_revision() -> None:
     assert [runs[at].letter for at in (0, 1, 25, 26, 29)] == ["A", "B", "Z", "AA", "AD"]
     assert runs[0].label == "mobilenet_v1.tflite, Raspberry Pi 4 Model B"
     assert name_runs([]) == []
+
+
+def test_ticks_of_one_axis_may_share_a_unit() -> None:
+    assert [tick_text(t) for t in (0.0, 0.5, 5_000.0, 20_000.0, 3e6, -10.0)] == [
+        "0",
+        "0.5",
+        "5,000",
+        "20k",
+        "3M",
+        "−10",
+    ]
+    assert [tick_text(t, 15_000.0) for t in (0.0, -5_000.0, 15_000.0)] == ["0", "−5k", "15k"]
+    assert reach(0.4, 0.6, "share") == "40 – 60 %"
+    assert reach(60.0, 160.0, "h") == "60 – 160 h"

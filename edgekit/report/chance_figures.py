@@ -12,7 +12,7 @@ from .content import Figure, Key
 from .drawing import WIDTH, clean, colour, draw, linear_ticks, tick_text
 from .money_figures import Money, badges, provenance
 from .strips import LEFT, RIGHT, SCALE, Heading, row_axes, side, write_heading
-from .wording import listed, percent, plain
+from .wording import listed, percent, reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,8 +61,8 @@ def _paint_tornado(figure: Canvas, rows: Sequence[TornadoRow], saving_usd: float
     at = _scale(ax, low - pad, high + pad, bottom, f"3-year saving by the edge, {money.label}")
     for position, (row, (at_low, at_high)) in enumerate(zip(rows, ends, strict=True)):
         top = position * ROW
-        reach = f"{plain(row['low'])} – {plain(row['high'])} {clean(row['unit'])}".rstrip()
-        write_heading(ax, top, Heading(clean(row["label"]), reach), bold=False)
+        span = clean(reach(row["low"], row["high"], row["unit"]))
+        write_heading(ax, top, Heading(clean(row["label"]), span), bold=False)
         for end, shade in ((at_low, "s2"), (at_high, "s1")):
             ax.fill_between(sorted((at(base), at(end))), top + 18, top + 29, color=colour(shade), zorder=3)
         ax.plot([at(base)] * 2, [top + 16, top + 31], color=colour("ink"), lw=1.6, zorder=4)
@@ -76,9 +76,17 @@ def _scale(ax: Axes, low: float, high: float, bottom: float, title: str) -> Call
     def at(amount: float) -> float:
         return LEFT + (amount - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    for tick in linear_ticks(low, high, 5):
+    ticks = linear_ticks(low, high, 5)
+    for tick in ticks:
         ax.plot([at(tick)] * 2, [bottom - 4, bottom], color=colour("rule"), lw=0.8, zorder=0)
-        ax.text(at(tick), bottom + 14, tick_text(tick), color=colour("muted"), ha=side(at(tick)), va="baseline")
+        ax.text(
+            at(tick),
+            bottom + 14,
+            tick_text(tick, max(map(abs, ticks))),
+            color=colour("muted"),
+            ha=side(at(tick)),
+            va="baseline",
+        )
     ax.text(WIDTH / 2, bottom + 31, title, color=colour("muted"), ha="center", va="baseline")
     return at
 

@@ -76,5 +76,5 @@ def _table(counts: Sequence[Instructions]) -> Table:
             answers = f"{found.golden.agree} of {many(found.golden.of, 'golden sample')} answered as on the host"
             notes.append(f"{_name(found)}: {answers}")
         notes += [f"{_name(found)}: {clean(note)}" for note in found.notes]
-    headers = ("Artifact and core", "Total", *(words.capitalize() for _, words in CLASSES.values()))
+    headers = ("Artifact and core", "Total", *(words[:1].upper() + words[1:] for _, words in CLASSES.values()))
     return Table("Millions of instructions per inference, by class", headers, rows, notes)

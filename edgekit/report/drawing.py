@@ -195,8 +195,8 @@ def linear_ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [float(round(n * step, 12)) + 0.0 for n in np.arange(first, last + 1)]  # + 0.0: no -0
 
 
-def tick_text(value: float) -> str:
-    """A tick's value without needless digits: 0.5, 2, 1,000, 20k."""
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if abs(value) >= 1e4 else f"{value:,.10g}"
+def tick_text(value: float, largest: float | None = None) -> str:
+    """A tick without needless digits: 0.5, 2, 1,000, 20k; in the unit of the largest one, where that is given."""
+    largest = abs(value) if largest is None else largest
+    scale, unit = (1e6, "M") if largest >= 1e6 else (1e3, "k") if largest >= 1e4 else (1.0, "")
+    return f"{value / scale:,.10g}{unit if value else ''}".replace("-", "−")

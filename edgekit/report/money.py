@@ -10,7 +10,7 @@ from .chance_figures import draws_figure, tornado_figure
 from .content import Cell, Figure, Section, Table, Text
 from .drawing import clean
 from .money_figures import Money, curve_figure, models_figure, stack_figure
-from .wording import UNKNOWN, digits, many, percent, plain
+from .wording import UNKNOWN, between, digits, many, percent, plain, quantity, reach
 
 Cost = EdgeOrCloud | Distillation
 
@@ -70,7 +70,7 @@ def _distillation(cost: Distillation, key: str) -> Section:
         _claims(cost),
         _inputs(cost),
     ]
-    lead = f"{clean(cost['title'])}. Teacher and student at the same price on the same machine."
+    lead = f"{clean(cost['title'][:1].upper() + cost['title'][1:])}, at the same price an hour."
     return Section(key, "Does distilling pay?", lead, [b for b in blocks if b is not None])
 
 
@@ -79,7 +79,7 @@ def _marks(cost: Cost) -> Text | None:
     if not cost["marks"]:
         return None
     words = "; ".join(f"{m['side']}, profile {m['profile']}: {m['mark']}" for m in cost["marks"])
-    return Text(clean(f"It rests on a run that is not to be trusted without reserve. {words}."), warning=True)
+    return Text(clean(f"It rests on a run that is not to be trusted without reserve: {words}."), warning=True)
 
 
 def _side(name: str, side: SideRow, money: Money) -> Table:
@@ -115,8 +115,8 @@ def _checks(cost: EdgeOrCloud) -> Table | None:
     rows = [
         [
             Cell(f"{check['name'].capitalize()}, {check['side']}", clean(check["source"])),
-            Cell(quantity(check["limit"], check["unit"])),
-            Cell(UNKNOWN if check["value"] is None else quantity(check["value"], check["unit"])),
+            Cell(clean(quantity(check["limit"], check["unit"]))),
+            Cell(UNKNOWN if check["value"] is None else clean(quantity(check["value"], check["unit"]))),
             Cell({"pass": "✓ pass", "fail": "✗ fail", "unknown": "? unknown"}[check["state"]]),
         ]
         for check in cost["checks"]
@@ -131,8 +131,8 @@ def _flips(cost: EdgeOrCloud) -> Table | None:
     rows = [
         [
             Cell(clean(flip["label"])),
-            Cell(quantity(flip["value"], flip["unit"])),
-            Cell(quantity(flip["flips_at"], flip["unit"])),
+            Cell(clean(quantity(flip["value"], flip["unit"]))),
+            Cell(clean(quantity(flip["flips_at"], flip["unit"]))),
             Cell(f"{'+' if flip['change'] > 0 else '−'}{abs(flip['change']) * 100:,.0f} %"),
         ]
         for flip in flips
@@ -159,34 +159,22 @@ def _inputs(cost: Cost) -> Table:
 
 
 def _value(row: InputRow) -> str:
-    return quantity(row["value"], row["unit"])
+    return clean(quantity(row["value"], row["unit"]))
 
 
 def _range(row: InputRow) -> str:
-    low, high = row["low"], row["high"]
-    if low is None or high is None:
-        return ""
-    unit = row["unit"] if row["unit"] == "share" else ""
-    return f"{quantity(low, unit)} – {quantity(high, unit)}"
-
-
-def quantity(value: float | str, unit: str) -> str:
-    """An input's value with its unit; a choice is its own word."""
-    if unit == "share" and not isinstance(value, str):
-        return f"{plain(value * 100)} %"
-    words = clean(value) if isinstance(value, str) else plain(value)
-    return f"{words} {clean(unit)}".rstrip()
+    return "" if row["low"] is None or row["high"] is None else clean(reach(row["low"], row["high"], row["unit"]))
 
 
 def _models(cost: Distillation, money: Money) -> Table:
     rows = []
     for name, model in (("Teacher", cost["teacher"]), ("Student", cost["student"])):
         low, high = model["usd_per_million_low"], model["usd_per_million_high"]
-        between = f"{money.text(low)} – {money.text(high)}" if low is not None and high is not None else ""
+        ends = "" if low is None or high is None else between(low * money.per_usd, high * money.per_usd)
         scores = ", ".join(f"{clean(split)} {percent(value)}" for split, value in model["accuracy"].items())
         rows.append([
             Cell(f"{name}: {clean(model['name'])}"), Cell(f"{digits(model['per_second'])} /s"),
-            Cell(money.text(model["usd_per_million"]), between), Cell(scores or UNKNOWN),
+            Cell(money.text(model["usd_per_million"]), ends), Cell(scores or UNKNOWN),
         ])  # fmt: skip
     return Table("Teacher and student", ("Model", "Throughput", "Each million", "Accuracy"), rows)
 

@@ -29,6 +29,20 @@ def plain(value: float, significant: int = 4) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def quantity(value: float | str, unit: str) -> str:
+    """An input's value with its unit; a choice is its own word."""
+    if unit == "share" and not isinstance(value, str):
+        return f"{plain(value * 100)} %"
+    words = value if isinstance(value, str) else plain(value)
+    return f"{words} {unit}".rstrip()
+
+
+def reach(low: float, high: float, unit: str) -> str:
+    """The range of an input: 60 – 160 h."""
+    start = plain(low * 100) if unit == "share" else plain(low)
+    return f"{start} – {quantity(high, unit)}"
+
+
 def milliseconds(value: float | None) -> str:
     """Milliseconds in the unit that suits them: 48.2 µs, 1.24 ms, 2.10 s."""
     if value is None:
