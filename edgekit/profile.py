@@ -57,7 +57,7 @@ class Subject(Part):
 class Samples(Part):
     """What it was fed."""
 
-    source: Annotated[str, Field(description="golden samples of the bundle; a file; random values, seed 0")]
+    source: Annotated[str, Field(description="texts of the bundle; a file; random values, seed 0")]
     count: int
     digest: str
 

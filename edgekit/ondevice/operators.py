@@ -26,7 +26,7 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
     runtime = load_runtime(what.runtime)
     model = runtime.open_model(path, what.device, what.threads, profiling=True)
     if what.is_bundle:
-        feeds = _golden_feeds(what, model.inputs)
+        feeds = _feeds_of_texts(what, model.inputs)
     elif samples:
         feeds = load_samples(samples, model.inputs)
     else:
@@ -54,13 +54,13 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
     }
 
 
-def _golden_feeds(what: What, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-    """The bundle's golden samples, padded to the length that the model was opened with."""
+def _feeds_of_texts(what: What, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """The bundle's texts, padded to the length that the model was opened with."""
     predictor = Predictor(what.path, what.threads, what.runtime)
     shapes = {tensor.name: tensor for tensor in inputs}
     feeds = []
-    for sample in read_golden(what.path)["samples"]:
-        ids = predictor.tokens(sample["text"])
+    for text in read_golden(what.path)["texts"]:
+        ids = predictor.tokens(text)
         feed = {name: np.zeros(tensor.shape, tensor.dtype) for name, tensor in shapes.items()}
         for name, values in (("input_ids", ids), ("attention_mask", [1] * len(ids))):
             feed[name][0, : len(ids)] = values

@@ -43,7 +43,7 @@ def read_golden(bundle: Path) -> dict[str, Any]:
     path = bundle / NAME
     try:
         golden: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if golden["samples"] and golden["tolerance"] > 0:
+        if golden["samples"] and golden["texts"] and golden["tolerance"] > 0:
             return golden
     except (OSError, ValueError, KeyError, TypeError):
         pass

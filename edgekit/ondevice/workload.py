@@ -62,15 +62,15 @@ class Workload(Protocol):
 
 
 class BundleWorkload:
-    """A bundle answers its golden samples, or the texts of a file."""
+    """A bundle answers the texts that it brings, or those of a file."""
 
     parts = ("tokenise", "infer", "finish")
 
     def __init__(self, what: What, samples: Path | None) -> None:
         self.notes: list[str] = []
         self._predictor = Predictor(what.path, what.threads, what.runtime)
-        self.texts = read_lines(samples) if samples else [s["text"] for s in read_golden(what.path)["samples"]]
-        self.source = f"file {samples.name}" if samples else "golden samples of the bundle"
+        self.texts = read_lines(samples) if samples else read_golden(what.path)["texts"]
+        self.source = f"file {samples.name}" if samples else "texts of the bundle"
         self.digest = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
         self.count = len(self.texts)
 

@@ -150,9 +150,10 @@ def _golden(predictor: Predictor, reference: Predictor, texts: Sequence[str]) ->
     """Texts from the shortest to the longest, with the artifact's logits, and how far a device may be from these.
 
     The tolerance is measured: the same runtime computes the answers in its plainer way too. Texts between two labels
-    are left out, because there rounding may rightly choose the other.
+    are left out, because there rounding may rightly choose the other. `texts` are what a profile is made with: the
+    same ones for every model of this data, so that profiles can be compared.
     """
-    by_length = sorted(texts, key=lambda text: (len(predictor.tokens(text)), len(text), text))
+    by_length = sorted(texts, key=lambda text: (len(text), text))
     chosen = [by_length[place] for place in _places(len(by_length), ROUNDING_TEXTS)]
     logits = predictor.predict(chosen)
     rounding = float(np.abs(logits - reference.predict(chosen)).max())
@@ -165,6 +166,7 @@ def _golden(predictor: Predictor, reference: Predictor, texts: Sequence[str]) ->
         "tolerance": tolerance,
         "tolerance_is": f"{ROUNDING_FACTOR} x {rounding:.3g}, the largest difference between the logits of the runtime "
         f"as it is and without its accelerated kernels over {len(chosen)} texts; at least {SMALLEST_TOLERANCE}",
+        "texts": chosen,
         "samples": [
             {"text": chosen[row], "logits": [float(x) for x in logits[row]]}
             for row in (rows[place] for place in _places(len(rows), GOLDEN_SAMPLES))

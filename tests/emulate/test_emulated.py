@@ -82,7 +82,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples = [
         {"text": text, "logits": answer(row, np.ones_like(row)).tolist()} for text, row in zip(TEXTS, ids, strict=True)
     ]
-    golden = {"schema": 1, "tolerance": 0.001, "samples": samples}
+    golden = {"schema": 1, "tolerance": 0.001, "texts": list(TEXTS), "samples": samples}
     (place / "report" / "golden.json").write_text(json.dumps(golden))
     version = litert.version()
     options = {"runtime": "litert", "runtime_version": version, "device": "CPU", "threads": 2, "buckets": BUCKETS}

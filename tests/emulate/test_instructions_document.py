@@ -20,7 +20,7 @@ DOCUMENT: dict[str, Any] = {
     },
     "core": "cortex-a72", "board": "Raspberry Pi 4 Model B Rev 1.4", "emulator": "qemu-aarch64 7.2.22",
     "software": {"python": "3.11.2"}, "code": "bundle",
-    "samples": {"source": "golden samples of the bundle", "count": 16, "digest": "e" * 64},
+    "samples": {"source": "texts of the bundle", "count": 16, "digest": "e" * 64},
     "inferences": 16, "runs": 2, "spread_percent": 0.0,
     "counts": {"total": 15.0, "integer": 1.0, "dot_product": 2.0, "simd_fp": 3.0, "load_store": 4.0, "branch": 5.0},
     "golden": {"agree": 16, "of": 16}, "notes": [],

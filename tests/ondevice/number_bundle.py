@@ -44,7 +44,9 @@ def write_bundle(folder: Path, **changes: Any) -> Path:
     (folder / "model.txt").write_text("1")
     (folder / "tokenizer.json").write_text("{}")
     samples = [{"text": text, "logits": logits} for text, logits in (("a bc", [0.0, -2.0]), ("many words", [0.0, 4.0]))]
-    (folder / "golden.json").write_text(json.dumps({"schema": 1, "tolerance": 0.01, "samples": samples}))
+    (folder / "golden.json").write_text(
+        json.dumps({"schema": 1, "tolerance": 0.01, "texts": [s["text"] for s in samples], "samples": samples})
+    )
     content = {
         "schema": 1, "labels": ["short", "long"], "buckets": [2, MAX_TOKENS], "model": "model.txt",
         "tokenizer": "tokenizer.json", "files": manifest.list_files(folder),

@@ -38,7 +38,9 @@ def test_samples_that_an_emulated_core_answers_wrongly_are_counted(tmp_path: Pat
         {"text": "b", "logits": [2.0, 0.0]},
         {"text": "c", "logits": [0, 0.02]},
     ]
-    (tmp_path / "golden.json").write_text(json.dumps({"schema": 1, "tolerance": 0.1, "samples": samples}))
+    (tmp_path / "golden.json").write_text(
+        json.dumps({"schema": 1, "tolerance": 0.1, "texts": [s["text"] for s in samples], "samples": samples})
+    )
     exact = [np.exp(s["logits"]) / np.exp(s["logits"]).sum() for s in samples]
     answers = [row[None, :] for row in exact]
     assert compare(tmp_path, [*answers, *answers]) == {"agree": 3, "of": 3}, "a second round changes nothing"

@@ -131,6 +131,18 @@ def test_many_texts_give_sixteen_golden_samples() -> None:
     assert validate._places(1, 16) == [0]
 
 
+def test_profiles_of_any_model_of_this_data_have_the_same_texts() -> None:
+    texts = [f"{'good ' * (n % 13)}{n}" for n in range(300)]
+    chosen = []
+    for off in (0.0, 0.3):
+        predictor = Answers.__new__(Answers)
+        predictor.off, predictor.limit, predictor.truncated = off, 4 + int(off * 40), 0
+        chosen.append(validate._golden(predictor, predictor, texts)["texts"])  # type: ignore[arg-type]
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0]) == validate.ROUNDING_TEXTS
+    assert [len(text) for text in chosen[0]] == sorted(len(text) for text in chosen[0])
+
+
 def test_notes_say_what_differs_from_the_target(parts: tuple[Artifact, Job]) -> None:
     metrics, notes, _ = run(parts, runtime_version="2.2.0")
     assert metrics["runtime"] == {
