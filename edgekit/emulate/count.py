@@ -43,8 +43,8 @@ def count_instructions(
 ) -> Instructions:
     """Count what one inference of a bundle's folder, or of a model file, executes on an emulated core.
 
-    It answers its golden samples (a model file: valid random inputs), or those of the file `samples`, `inferences`
-    times in whole rounds, in `runs` fresh processes, each with one thread. Counts to be set beside each other should
+    It answers its own texts (a model file: valid random inputs), or those of the file `samples`, `inferences` times
+    in whole rounds, in `runs` fresh processes, each with one thread. Counts to be set beside each other should
     have the same `inferences`: what settles in a long run is up to 0.1 % of a very small model. `sysroot` is an aarch64
     userland with Python instead of the one that is fetched; `report` hears what takes long.
 
@@ -89,7 +89,13 @@ def look_at(path: Path, samples: Path | None, seed: int) -> Given:
         )
     requirements = (path / "requirements.txt").read_text(encoding="utf-8")
     its = path.resolve() / "ondevice"
-    return Given(path.resolve(), True, requirements, its if (its / "regions.py").is_file() else own, where, seed)
+    if (its / "regions.py").is_file():
+        return Given(path.resolve(), True, requirements, its, where, seed)
+    if not samples:
+        raise BundleError(
+            f"{path}: older than --emulate, with no texts to count; build it again or give --samples FILE"
+        )
+    return Given(path.resolve(), True, requirements, own, where, seed)
 
 
 def per_inference(marks: Sequence[Mark], inferences: int) -> list[float]:

@@ -28,7 +28,8 @@ MARKER = 0x45444745
 EMPTY, ANSWERS = 0, 1
 #: So many pairs around nothing; the last of them says what a pair of marks itself costs.
 EMPTY_PAIRS = 4
-#: The interpreter specialises its bytecode, and libraries fill their caches, in the first answers.
+#: The interpreter specialises its bytecode, and libraries fill their caches, in the first answers; they are spread
+#: over the samples, whose lengths differ.
 WARM_UP_ANSWERS = 16
 #: What the counts depend on besides the model.
 SOFTWARE = ("numpy", "tokenizers")
@@ -61,8 +62,9 @@ def count(what: What, samples: Path | None, seed: int, inferences: int) -> dict[
     rounds = -(-inferences // workload.count)
     gc.collect()
     gc.disable()
-    answers = [workload.answer(index % workload.count) for index in range(max(workload.count, WARM_UP_ANSWERS))]
-    mark_answers(workload, rounds)
+    for number in range(WARM_UP_ANSWERS):
+        workload.answer(number * workload.count // WARM_UP_ANSWERS)
+    answers = mark_answers(workload, rounds)
     gc.enable()
     golden = None if samples or not what.is_bundle else compare(what.path, answers)
     return {
@@ -79,18 +81,20 @@ def count(what: What, samples: Path | None, seed: int, inferences: int) -> dict[
     }
 
 
-def mark_answers(workload: Workload, rounds: int) -> None:
-    """Every sample `rounds` times, between a pair of marks; before it, pairs around nothing."""
+def mark_answers(workload: Workload, rounds: int) -> list[Any]:
+    """Every sample `rounds` times, between a pair of marks; before it, pairs around nothing. Gives the last answers."""
     system_call = ctypes.CDLL(None).syscall
-    number, empty, answers = ctypes.c_long(MARKER), ctypes.c_long(EMPTY), ctypes.c_long(ANSWERS)
+    number, empty, around = ctypes.c_long(MARKER), ctypes.c_long(EMPTY), ctypes.c_long(ANSWERS)
+    answers: list[Any] = [None] * workload.count
     for _ in range(EMPTY_PAIRS):
         system_call(number, empty)
         system_call(number, empty)
-    system_call(number, answers)
+    system_call(number, around)
     for _ in range(rounds):
         for index in range(workload.count):
-            workload.answer(index)
-    system_call(number, answers)
+            answers[index] = workload.answer(index)
+    system_call(number, around)
+    return answers
 
 
 def compare(bundle: Path, answers: list[Any]) -> dict[str, int]:

@@ -148,7 +148,10 @@ def test_the_bundles_own_code_is_counted_where_it_can_count(tmp_path: Path, bund
     assert (new.is_own_code, new.ondevice) == (True, bundle / "ondevice")
     assert new.requirements == "ai-edge-litert==2.3.0\n"
     assert new.words == ["--bundle", "/edgekit/bundle", "--seed", "0", "--threads", "1"]
-    old = look_at(write_bundle(tmp_path / "old", ondevice=("infer.py",)), None, 0)
+    older = write_bundle(tmp_path / "old", ondevice=("infer.py",))
+    with pytest.raises(BundleError, match="older than --emulate, with no texts to count; build it again or give --sam"):
+        look_at(older, None, 0)
+    old = look_at(older, tmp_path / "texts.txt", 0)
     assert not old.is_own_code
     assert (old.ondevice / "regions.py").is_file()
     said = {"notes": [], "golden": {"agree": 15, "of": 16}}

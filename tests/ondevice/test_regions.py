@@ -20,7 +20,13 @@ def test_pairs_around_nothing_then_one_pair_around_every_sample(monkeypatch: pyt
         happened.append(("mark", tag.value))
 
     monkeypatch.setattr(regions.ctypes, "CDLL", lambda name: SimpleNamespace(syscall=system_call))
-    mark_answers(SimpleNamespace(count=3, answer=happened.append), rounds=2)  # type: ignore[arg-type]
+
+    def answer(index: int) -> str:
+        happened.append(index)
+        return f"answer {index}"
+
+    found = mark_answers(SimpleNamespace(count=3, answer=answer), rounds=2)  # type: ignore[arg-type]
+    assert found == ["answer 0", "answer 1", "answer 2"]
     assert happened == [
         *[("mark", EMPTY)] * (2 * EMPTY_PAIRS), ("mark", ANSWERS), 0, 1, 2, 0, 1, 2, ("mark", ANSWERS),
     ]  # fmt: skip
@@ -43,7 +49,7 @@ def test_samples_that_an_emulated_core_answers_wrongly_are_counted(tmp_path: Pat
     )
     exact = [np.exp(s["logits"]) / np.exp(s["logits"]).sum() for s in samples]
     answers = [row[None, :] for row in exact]
-    assert compare(tmp_path, [*answers, *answers]) == {"agree": 3, "of": 3}, "a second round changes nothing"
+    assert compare(tmp_path, answers) == {"agree": 3, "of": 3}
     far = [answers[0], answers[1] + [[-0.3, 0.3]], answers[2]]
     assert compare(tmp_path, far) == {"agree": 2, "of": 3}
     other_label = [answers[0], answers[1], answers[2][:, ::-1]]
