@@ -13,11 +13,11 @@ from typing import Any
 from .. import ondevice
 from ..bundle import NEWER_NUMPY, NUMPY, open_bundle
 from ..errors import BundleError, ProfileError
-from ..ondevice.document import document_id
 from ..ondevice.errors import OnDeviceError
-from ..ondevice.regions import ANSWERS, EMPTY
+from ..ondevice.profiler.document import document_id
+from ..ondevice.profiler.regions import ANSWERS, EMPTY
+from ..ondevice.profiler.workload import find
 from ..ondevice.runtimes import load_runtime
-from ..ondevice.workload import find
 from .cores import Core, find_core
 from .document import KIND, LABEL, SCHEMA, Instructions, parse_instructions
 from .guest import Given, Guest, Outcome

@@ -122,9 +122,9 @@ def _run(words: Sequence[str], failure: str) -> None:
 
 
 def last_words(stderr: str) -> str:
-    """The line that says most of what went wrong: the first with an error, or else the last."""
+    """The line that says most of what went wrong: the first that a tool calls an error, or else the last."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    wrong = [line for line in lines if line.lower().startswith(("e:", "error", "err:"))]
+    wrong = [line for line in lines if re.search(r"^(e|err|error):|: (fatal )?error: ", line, re.IGNORECASE)]
     return (wrong or lines[-1:] or [""])[0]
 
 

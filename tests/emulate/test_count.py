@@ -16,7 +16,8 @@ from edgekit.emulate.guest import Guest
 from edgekit.emulate.qemu import Emulator, Mark, open_emulator
 from edgekit.emulate.userland import userland_folder
 from edgekit.errors import BundleError, ConfigError, ProfileError
-from edgekit.ondevice import machine, manifest
+from edgekit.ondevice import manifest
+from edgekit.ondevice.profiler import machine
 
 
 def write_bundle(folder: Path, arch: str = "aarch64", ondevice: tuple[str, ...] = ("regions.py",)) -> Path:

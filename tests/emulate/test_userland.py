@@ -111,5 +111,9 @@ def test_wheels_that_do_not_exist_are_named_by_pip(tmp_path: Path) -> None:
 
 def test_the_line_that_says_most_is_kept() -> None:
     assert last_words("I: a\nE: first\nE: second\nI: bye\n") == "E: first"
+    assert last_words("a.c:1:10: fatal error: stdio.h: No such file\n   1 | #include\ncompilation terminated.\n") == (
+        "a.c:1:10: fatal error: stdio.h: No such file"
+    )
+    assert last_words("Traceback:\n  raise error\nImportError: no x\n") == "ImportError: no x"
     assert last_words("one\n two \n\n") == "two"
     assert last_words("") == ""
