@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .errors import ProfileError
-from .ondevice.document import document_id
+from .ondevice.profiler.document import document_id
 
 #: How the profiler's own lines begin, and how those of them end that are progress.
 _SPEAKER, _GOES_ON = "ondevice: ", " …"

@@ -14,11 +14,11 @@ import numpy as np
 
 from .errors import ProfileError
 from .meter_log import DAY, MeterLog, read_log
-from .ondevice.document import document_id
-from .ondevice.energy import METERED, headline
-from .ondevice.power import Readings, Stretch, series, stretch, under_load, window_row
+from .ondevice.profiler.document import document_id
+from .ondevice.profiler.energy import METERED, headline
+from .ondevice.profiler.power import Readings, Stretch, series, stretch, under_load, window_row
+from .ondevice.profiler.stats import Floats, interval
 from .ondevice.sensors import POWER
-from .ondevice.stats import Floats, interval
 from .profile import Profile, parse_profile
 
 _MAX_OFFSET_HOURS = 14

@@ -1,4 +1,4 @@
-"""A profile: what was measured, where, by what, how sure that is. `ondevice/profile.py` writes it, this reads it."""
+"""A profile: what was measured, where, by what, how sure that is. `ondevice/profiler` writes it, this reads it."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.ondevice.document import document_id
-from edgekit.ondevice.stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
+from edgekit.ondevice.profiler.document import document_id
+from edgekit.ondevice.profiler.stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
 from edgekit.profile import Profile, parse_profile
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}

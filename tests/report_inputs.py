@@ -21,7 +21,7 @@ from profiles import (
 )
 
 from edgekit.cli.cost import command as cost_command
-from edgekit.ondevice.document import document_id
+from edgekit.ondevice.profiler.document import document_id
 
 LONG_NAME = "distilbert-base-uncased-finetuned-sst-2-english-int8-raspberrypi"
 

@@ -12,7 +12,7 @@ import pytest
 from edgekit import measure
 from edgekit.errors import ProfileError
 from edgekit.measure import run_profiler
-from edgekit.ondevice.document import document_id
+from edgekit.ondevice.profiler.document import document_id
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from profiles import BEGAN, load_profile, make_energy, make_scenario, make_windo
 from edgekit.errors import ProfileError
 from edgekit.meter import add_external
 from edgekit.meter_log import read_log
-from edgekit.ondevice.document import document_id
+from edgekit.ondevice.profiler.document import document_id
 from edgekit.profile import Profile
 
 SECONDS, QUERIES = 20.0, 2000

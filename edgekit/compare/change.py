@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ondevice.stats import ENDS, bootstrap_quantiles, quantiles
+from ..ondevice.profiler.stats import ENDS, bootstrap_quantiles, quantiles
 from ..profile import Floats
 
 #: What two runs of the very same thing differ by though each is steady in itself: layout of memory, turbo, scheduling.

@@ -89,7 +89,7 @@ def look_at(path: Path, samples: Path | None, seed: int) -> Given:
         )
     requirements = (path / "requirements.txt").read_text(encoding="utf-8")
     its = path.resolve() / "ondevice"
-    if (its / "regions.py").is_file():
+    if (its / "profiler" / "regions.py").is_file():
         return Given(path.resolve(), True, requirements, its, where, seed)
     if not samples:
         raise BundleError(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .errors import OnDeviceError
 from .infer import Predictor
-from .profile_command import add_profile_commands, positive
-from .regions import add_count_command
+from .profiler.command import add_profile_commands, positive
+from .profiler.regions import add_count_command
 from .verify import verify
 
 

@@ -20,9 +20,9 @@ from edgekit.ondevice import manifest
 from edgekit.ondevice.profiler import machine
 
 
-def write_bundle(folder: Path, arch: str = "aarch64", ondevice: tuple[str, ...] = ("regions.py",)) -> Path:
+def write_bundle(folder: Path, arch: str = "aarch64", ondevice: tuple[str, ...] = ("profiler/regions.py",)) -> Path:
     """As much of a bundle as is looked at before anything runs."""
-    (folder / "ondevice").mkdir(parents=True)
+    (folder / "ondevice" / "profiler").mkdir(parents=True)
     for name in ("model.tflite", "tokenizer.json", *(f"ondevice/{name}" for name in ondevice)):
         (folder / name).write_text("{}")
     (folder / "requirements.txt").write_text("ai-edge-litert==2.3.0\n")
@@ -154,7 +154,7 @@ def test_the_bundles_own_code_is_counted_where_it_can_count(tmp_path: Path, bund
         look_at(older, None, 0)
     old = look_at(older, tmp_path / "texts.txt", 0)
     assert not old.is_own_code
-    assert (old.ondevice / "regions.py").is_file()
+    assert (old.ondevice / "profiler" / "regions.py").is_file()
     said = {"notes": [], "golden": {"agree": 15, "of": 16}}
     notes = count_module._notes(old, said, [(said, [Mark(1, 3, (0,) * 5)])])
     assert notes == [

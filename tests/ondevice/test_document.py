@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from edgekit.ondevice.document import document_id
+from edgekit.ondevice.profiler.document import document_id
 
 
 def test_an_id_is_the_hash_of_everything_but_itself() -> None:

@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 from recorded_host import RecordedHost, read_case
 
-from edgekit.ondevice.energy import SCOPES, Monitor
 from edgekit.ondevice.errors import OnDeviceError
+from edgekit.ondevice.profiler.energy import SCOPES, Monitor
 from edgekit.ondevice.sensors import ENERGY, POWER, Sensor, SensorError, find_sensors
 from edgekit.profile import Energy, SensorInfo, SensorWindow
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.ondevice.machine import Watch, identify, marks
+from edgekit.ondevice.profiler.machine import Watch, identify, marks
 
 CASES = sorted((Path(__file__).parents[1] / "recordings" / "machine").glob("*.json"))
 STATE = {
@@ -132,7 +132,7 @@ def test_this_machine_says_what_every_linux_says() -> None:
 
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None or os.uname().machine != "x86_64", reason="needs qemu-user")
 def test_a_real_emulator_is_recognised() -> None:
-    code = "from edgekit.ondevice.machine import identify; print(identify()['virtual'])"
+    code = "from edgekit.ondevice.profiler.machine import identify; print(identify()['virtual'])"
     python = Path(sys.executable).resolve()
     done = subprocess.run(
         ["qemu-x86_64", python, "-c", code],

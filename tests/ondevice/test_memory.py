@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.ondevice import memory
-from edgekit.ondevice.memory import Peak, resident
+from edgekit.ondevice.profiler import memory
+from edgekit.ondevice.profiler.memory import Peak, resident
 
 STATUS = "Name:\tpython3\nVmHWM:\t  {hwm} kB\nVmRSS:\t  {rss} kB\nThreads:\t1\n"
 

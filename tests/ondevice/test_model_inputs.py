@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.ondevice.errors import OnDeviceError
-from edgekit.ondevice.inputs import digest, load_samples, random_samples
+from edgekit.ondevice.profiler.inputs import digest, load_samples, random_samples
 from edgekit.ondevice.runtimes.model import Tensor
 
 

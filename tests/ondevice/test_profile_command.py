@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.ondevice import loadgen
-from edgekit.ondevice.scenarios import SAMPLES_PER_QUERY, Length, draw_order, stream
-from edgekit.ondevice.stats import quantiles
+from edgekit.ondevice.profiler import loadgen
+from edgekit.ondevice.profiler.scenarios import SAMPLES_PER_QUERY, Length, draw_order, stream
+from edgekit.ondevice.profiler.stats import quantiles
 from edgekit.profile import parse_profile
 
 QUICK = (

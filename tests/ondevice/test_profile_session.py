@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.ondevice import profile as profiler
-from edgekit.ondevice.document import document_id
 from edgekit.ondevice.errors import OnDeviceError
-from edgekit.ondevice.profile import Listener, Request, profile
-from edgekit.ondevice.stats import quantiles
-from edgekit.ondevice.workload import What
+from edgekit.ondevice.profiler import session as profiler
+from edgekit.ondevice.profiler.document import document_id
+from edgekit.ondevice.profiler.session import Listener, Request, profile
+from edgekit.ondevice.profiler.stats import quantiles
+from edgekit.ondevice.profiler.workload import What
 from edgekit.profile import Profile, parse_profile
 
 SUBJECT = {

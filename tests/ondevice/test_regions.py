@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.ondevice import regions
-from edgekit.ondevice.regions import ANSWERS, EMPTY, EMPTY_PAIRS, MARKER, compare, mark_answers
+from edgekit.ondevice.profiler import regions
+from edgekit.ondevice.profiler.regions import ANSWERS, EMPTY, EMPTY_PAIRS, MARKER, compare, mark_answers
 
 
 def test_pairs_around_nothing_then_one_pair_around_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.ondevice.scenarios import Length, Run, draw_order, p99_ms, search_rate, serve, stream
+from edgekit.ondevice.profiler.scenarios import Length, Run, draw_order, p99_ms, search_rate, serve, stream
 
 
 class FakeClock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.ondevice.stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
+from edgekit.ondevice.profiler.stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
 
 
 def test_a_quantile_is_the_smallest_sample_that_the_share_does_not_exceed() -> None:

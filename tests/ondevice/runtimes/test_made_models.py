@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.ondevice.errors import OnDeviceError
-from edgekit.ondevice.inputs import random_samples
+from edgekit.ondevice.profiler.inputs import random_samples
 from edgekit.ondevice.runtimes import load_runtime
 from edgekit.ondevice.runtimes.model import Tensor
 

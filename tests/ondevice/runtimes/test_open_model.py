@@ -15,7 +15,7 @@ import pytest
 from bare import MODELS, SMALL, bare
 
 from edgekit.ondevice.errors import OnDeviceError
-from edgekit.ondevice.inputs import random_samples
+from edgekit.ondevice.profiler.inputs import random_samples
 from edgekit.ondevice.runtimes import RUNTIMES, load_runtime, runtime_for
 from edgekit.ondevice.runtimes.model import Model
 
@@ -222,7 +222,7 @@ def test_tflite_runtime_says_that_it_times_no_operators(tmp_path: Path) -> None:
 CODE = """
 import sys
 from pathlib import Path
-from edgekit.ondevice.inputs import random_samples
+from edgekit.ondevice.profiler.inputs import random_samples
 from edgekit.ondevice.runtimes import load_runtime
 model = load_runtime(sys.argv[1]).open_model(Path(sys.argv[2]), "CPU", 2, sys.argv[3] == "True")
 samples, _ = random_samples(model.inputs, 2, 0)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OnDeviceError
+from ..errors import OnDeviceError
 from .stats import bootstrap_quantiles, interval, quantiles
 from .workload import What, load
 
@@ -32,8 +32,8 @@ def measure_cold_starts(words: Sequence[str], count: int) -> tuple[dict[str, Any
     """
     if not count:
         return None, []
-    package = __package__ or "ondevice"
-    top = Path(__file__).resolve().parents[package.count(".") + 1]
+    package = __name__.rpartition(".profiler.")[0]
+    top = Path(__file__).resolve().parents[package.count(".") + 2]
     paths = [str(top), *filter(None, [os.environ.get("PYTHONPATH")])]
     took = []
     for _ in range(count):

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .profile import Listener, Request, profile
 from .scenarios import SCENARIOS
+from .session import Listener, Request, profile
 from .startup import answer_once
 from .workload import find
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OnDeviceError
+from ..errors import OnDeviceError
+from ..sensors import ENERGY, Host, Sensor, SensorError, find_sensors
+from ..sensors.advice import advise
 from .power import MIN_READINGS, Readings, Stretch, pieces, series, stretch, under_load, window_row
-from .sensors import ENERGY, Host, Sensor, SensorError, find_sensors
-from .sensors.advice import advise
 from .stats import interval
 
 #: What a sensor's watts include, the widest first; those of one group are equally wide.

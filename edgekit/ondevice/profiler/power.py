@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .sensors import ENERGY
+from ..sensors import ENERGY
 from .stats import BLOCKS, REPLICATES, Floats, interval
 
 #: Fewer readings in a window are no measurement of it.

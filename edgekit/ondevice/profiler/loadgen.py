@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .errors import OnDeviceError
+from ..errors import OnDeviceError
 from .scenarios import SAMPLES_PER_QUERY, Length, Run
 
 PACKAGE = "mlcommons-loadgen"

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from .errors import OnDeviceError
-from .infer import Predictor, softmax
+from ..errors import OnDeviceError
+from ..infer import Predictor, softmax
+from ..manifest import file_digest, read_manifest
+from ..runtimes import load_runtime, runtime_for
+from ..verify import read_golden
 from .inputs import digest, load_samples, random_samples
-from .manifest import file_digest, read_manifest
-from .runtimes import load_runtime, runtime_for
-from .verify import read_golden
 
 #: Random inputs are drawn once; this many tell enough of what a value costs.
 RANDOM_SAMPLES = 16

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .infer import softmax
-from .profile_command import positive, subject_options
-from .runtimes.buckets import installed_version
-from .verify import read_golden
+from ..infer import softmax
+from ..runtimes.buckets import installed_version
+from ..verify import read_golden
+from .command import positive, subject_options
 from .workload import What, Workload, describe, find, load
 
 #: "EDGE"; the emulator's plugin knows it too.

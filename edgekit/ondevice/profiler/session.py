@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import OnDeviceError
+from ..runtimes import load_runtime
 from . import loadgen
 from .document import document_id
 from .energy import Monitor
-from .errors import OnDeviceError
 from .identity import identify
 from .machine import Watch, marks
 from .memory import Peak, resident
 from .operators import time_operators
-from .runtimes import load_runtime
 from .scenarios import SAMPLES_PER_QUERY, Length, Run, Tick, Trial, draw_order, search_rate, serve, stream
 from .startup import import_library, measure_cold_starts
 from .stats import bootstrap_means, bootstrap_quantiles, interval, quantiles

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OnDeviceError
-from .infer import Predictor
+from ..errors import OnDeviceError
+from ..infer import Predictor
+from ..manifest import read_manifest
+from ..runtimes import load_runtime
+from ..verify import read_golden
 from .inputs import load_samples, random_samples
-from .manifest import read_manifest
-from .runtimes import load_runtime
-from .verify import read_golden
 from .workload import RANDOM_SAMPLES, What
 
 #: Inferences that the times are averaged over.

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OnDeviceError
-from .runtimes.buckets import Array
-from .runtimes.model import Tensor
+from ..errors import OnDeviceError
+from ..runtimes.buckets import Array
+from ..runtimes.model import Tensor
 
 #: Token ids stay below this where nobody knows the vocabulary's size.
 SAFE_VOCABULARY = 100
