@@ -20,10 +20,10 @@ from edgekit.ondevice import manifest
 from edgekit.ondevice.profiler import machine
 
 
-def write_bundle(folder: Path, arch: str = "aarch64", ondevice: tuple[str, ...] = ("profiler/regions.py",)) -> Path:
+def write_bundle(folder: Path, arch: str = "aarch64", ondevice: str = "profiler/regions.py") -> Path:
     """As much of a bundle as is looked at before anything runs."""
     (folder / "ondevice" / "profiler").mkdir(parents=True)
-    for name in ("model.tflite", "tokenizer.json", *(f"ondevice/{name}" for name in ondevice)):
+    for name in ("model.tflite", "tokenizer.json", f"ondevice/{ondevice}"):
         (folder / name).write_text("{}")
     (folder / "requirements.txt").write_text("ai-edge-litert==2.3.0\n")
     content = {
@@ -149,7 +149,7 @@ def test_the_bundles_own_code_is_counted_where_it_can_count(tmp_path: Path, bund
     assert (new.is_own_code, new.ondevice) == (True, bundle / "ondevice")
     assert new.requirements == "ai-edge-litert==2.3.0\n"
     assert new.words == ["--bundle", "/edgekit/bundle", "--seed", "0", "--threads", "1"]
-    older = write_bundle(tmp_path / "old", ondevice=("infer.py",))
+    older = write_bundle(tmp_path / "old", ondevice="infer.py")
     with pytest.raises(BundleError, match="older than --emulate, with no texts to count; build it again or give --sam"):
         look_at(older, None, 0)
     old = look_at(older, tmp_path / "texts.txt", 0)
