@@ -8,7 +8,9 @@
     ├── AccuracyError   5   the artifact works but keeps too little of the teacher
     ├── BundleError     6   a bundle that is incomplete, changed or of another schema
     ├── StoreError      7   the store cannot be used: newer schema, full disk, no permission
-    └── ProfileError    8   a profile that cannot be made, read, or set beside another
+    ├── ProfileError    8   a profile that cannot be made, read, or set beside another
+    ├── TransportError  9   a device cannot be reached, or the line to it broke
+    └── DeviceError    10   a device was reached, and refuses or cannot
 
 A message is one line: it names the file and the key, what was found, and what is possible.
 """
@@ -79,6 +81,18 @@ class ProfileError(EdgekitError):
     """A profile that cannot be made or read, or that is unlike what it should be compared with."""
 
     exit_code = 8
+
+
+class TransportError(EdgekitError):
+    """A device that cannot be reached, or a line that broke; the message says what to do."""
+
+    exit_code = 9
+
+
+class DeviceError(EdgekitError):
+    """A device that was reached, and refuses what it is asked or cannot do it."""
+
+    exit_code = 10
 
 
 def did_you_mean(found: str, possible: Iterable[str]) -> str:
