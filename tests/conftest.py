@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lab.sshd import keyring, sshd, start_sshd
+
+__all__ = ["keyring", "shared_data", "sshd", "start_sshd"]
 
 ROOT = Path(__file__).parents[1]
 
