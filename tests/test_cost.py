@@ -459,6 +459,7 @@ def test_documents_are_read_back_and_others_refused(tmp_path: Path) -> None:
         ({**document, "schema": 2}, "cost schema 2"),
         ({**document, "question": "x"}, "expected edge-or-cloud or distillation"),
         ({key: value for key, value in document.items() if key != "tornado"}, "key 'tornado' is missing"),
+        ({**document, "verdict": 3}, "key 'verdict': found 3"),
         ([], "found 'list'"),
     ):
         with pytest.raises(ProfileError, match=said):

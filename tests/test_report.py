@@ -461,7 +461,7 @@ def test_damaged_samples_and_holes_in_a_document_are_named(everything: list[Path
         write_report([tmp_path / "bundle"], tmp_path / "out.html")
     cost = json.loads(next(p for p in everything if p.name == "cost.json").read_text())
     del cost["tornado"][0]["usd_3_year_swing"]
-    with pytest.raises(ProfileError, match=r"cost document \w+: key 'usd_3_year_swing' is missing"):
+    with pytest.raises(ProfileError, match=r"c.json: key 'tornado.0.usd_3_year_swing' is missing"):
         write_report([write_json(tmp_path / "c.json", cost)], tmp_path / "out.html")
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, cast
+
+from typing_extensions import TypedDict  # typing's own says too little of itself to pydantic before Python 3.12
 
 from ..errors import ProfileError
 from . import KIND, SCHEMA
@@ -261,7 +263,13 @@ def check_cost(document: Any, source: str) -> EdgeOrCloud | Distillation:
         raise ProfileError(
             f"{source}: key 'question': found {document.get('question')!r}, expected {' or '.join(types)}"
         )
-    missing = sorted(kind.__annotations__.keys() - document.keys())
-    if missing:
-        raise ProfileError(f"{source}: key '{missing[0]}' is missing")
-    return cast("EdgeOrCloud | Distillation", document)
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return cast("EdgeOrCloud | Distillation", TypeAdapter(kind).validate_python(document))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "missing":
+            raise ProfileError(f"{source}: key '{key}' is missing") from None
+        raise ProfileError(f"{source}: key '{key}': found {fault['input']!r:.60}; {fault['msg']}") from None

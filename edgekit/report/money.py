@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..cost.document import Currency, Distillation, EdgeOrCloud, InputRow, SideRow
-from ..errors import ProfileError
 from .chance_figures import draws_figure, tornado_figure
 from .content import Cell, Figure, Section, Table, Text
 from .drawing import clean
@@ -16,17 +15,14 @@ Cost = EdgeOrCloud | Distillation
 
 
 def money_sections(costs: Sequence[Cost]) -> list[Section]:
-    """One section for each cost document. Raises ProfileError naming the document and the key that it lacks."""
+    """One section for each cost document."""
     sections = []
     for number, cost in enumerate(costs, start=1):
         key = f"cost-{number}"
-        try:
-            if cost["question"] == "distillation":
-                sections.append(_distillation(cost, key))
-            else:
-                sections.append(_edge_or_cloud(cost, key))
-        except KeyError as missing:
-            raise ProfileError(f"cost document {clean(str(cost['id']))}: key {missing} is missing") from None
+        if cost["question"] == "distillation":
+            sections.append(_distillation(cost, key))
+        else:
+            sections.append(_edge_or_cloud(cost, key))
     return sections
 
 
