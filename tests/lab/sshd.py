@@ -22,19 +22,26 @@ import pwd
 import secrets
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from lab.device import (
+    HOST,
+    Device,
+    Keyring,
+    all_pids,
+    await_banner,
+    free_port,
+    make_key,
+    missing_packages,
+    read_process,
+)
 
-HOST = "127.0.0.1"
 SSHD = "/usr/sbin/sshd"
 #: This Python first, with the runtimes that the tests have; then what sshd gives everybody.
 PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
@@ -71,63 +78,11 @@ cd "$HOME" || exit 70
 if [ -z "$SSH_ORIGINAL_COMMAND" ]; then exec /bin/sh; fi
 exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 """
-_SSH_CONFIG = """\
-Host *
-    IdentityFile {folder}/key
-    IdentitiesOnly yes
-    IdentityAgent none
-    UserKnownHostsFile {folder}/known_hosts
-    GlobalKnownHostsFile /dev/null
-    StrictHostKeyChecking yes
-    UpdateHostKeys no
-"""
+#: package: a program of it
+NEEDED = {"openssh-server": SSHD, "openssh-client": "ssh-keygen"}
 
 
-def missing_sshd() -> str | None:
-    """Why no sshd can be started here."""
-    needed = {"openssh-server": SSHD, "openssh-client": "ssh-keygen"}
-    missing = [package for package, program in needed.items() if not shutil.which(program)]
-    return f"needs apt-get install {' '.join(missing)}" if missing else None
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def make_key(path: Path) -> str:
-    """A new key pair at `path` and `path`.pub; the public line."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "edgekit-lab", "-f", str(path)], check=True)
-    return path.with_name(f"{path.name}.pub").read_text().strip()
-
-
-class Keyring:
-    """A client's side: one key, one known_hosts and one ssh_config that reach every device of the lab."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.key = folder / "key"
-        self.public = make_key(self.key)
-        self.known_hosts = folder / "known_hosts"
-        self.known_hosts.write_text("")
-        self.config = folder / "ssh_config"
-        self.config.write_text(_SSH_CONFIG.format(folder=folder))
-
-    def know(self, port: int, public: str) -> None:
-        """Trust this host key at this port, and no other there."""
-        self.forget(port)
-        with self.known_hosts.open("a") as file:
-            file.write(f"[{HOST}]:{port} {public}\n")
-
-    def forget(self, port: int) -> None:
-        """Have never seen the host at this port."""
-        lines = self.known_hosts.read_text().splitlines(keepends=True)
-        self.known_hosts.write_text("".join(line for line in lines if not line.startswith(f"[{HOST}]:{port} ")))
-
-
-class Sshd:
+class Sshd(Device):
     """An sshd on loopback, and the device behind it. `stop()` it, or let the fixtures do so."""
 
     def __init__(
@@ -139,15 +94,11 @@ class Sshd:
         environment: dict[str, str] | None = None,
         disk_mb: int | None = None,
     ) -> None:
-        if why := missing_sshd():
-            pytest.skip(why)
         if (user or disk_mb) and os.getuid() != 0:
             pytest.skip("a device with a user or a disk of its own needs root here, to mount them")
-        self.keyring = keyring
-        self.user = user or pwd.getpwuid(os.getuid()).pw_name
+        super().__init__(keyring, user or pwd.getpwuid(os.getuid()).pw_name, free_port())
         self.folder = Path(tempfile.mkdtemp(prefix="edgekit-lab-"))
         self.folder.chmod(0o755)
-        self.home = self.folder / "home"
         self.home.mkdir(mode=0o755)
         self.log = self.folder / "log"
         self._is_mounted = False
@@ -162,7 +113,6 @@ class Sshd:
             (self.folder / "session").write_text(_SESSION)
             (self.folder / "authorized_keys").write_text(keyring.public + "\n")
             self.host_key = make_key(self.folder / "host_key")
-            self.port = free_port()
             keyring.know(self.port, self.host_key)
             self.start()
         except BaseException:
@@ -170,29 +120,9 @@ class Sshd:
             raise
 
     @property
-    def address(self) -> str:
-        """`user@127.0.0.1:port`, as edgekit takes it."""
-        return f"{self.user}@{HOST}:{self.port}"
-
-    @property
-    def base(self) -> Path:
-        """Edgekit's default folder on the device."""
-        return self.home / ".edgekit"
-
-    @property
-    def ssh_config(self) -> Path:
-        """What `ssh -F` takes: this client's key and known_hosts, nothing of the user's own."""
-        return self.keyring.config
-
-    @property
-    def ssh_options(self) -> list[str]:
-        """Words after `ssh`, `sftp` or `scp`."""
-        return ["-F", str(self.ssh_config)]
-
-    def ssh(self, command: str, *, stdin: bytes = b"", timeout_s: float = 60.0) -> subprocess.CompletedProcess[bytes]:
-        """Run a command on the device by a plain ssh of its own."""
-        words = ["ssh", *self.ssh_options, "-o", "BatchMode=yes", "-p", str(self.port), f"{self.user}@{HOST}", command]
-        return subprocess.run(words, input=stdin, capture_output=True, timeout=timeout_s, check=False)
+    def home(self) -> Path:
+        """The device's $HOME."""
+        return self.folder / "home"
 
     def start(self) -> None:
         """Listen, after `shut()`; __init__ has done so already."""
@@ -202,7 +132,8 @@ class Sshd:
         elif os.getuid() == 0:
             words = self._as_another(words)
         self._listener = subprocess.Popen(words, stdin=subprocess.DEVNULL, env=_ENVIRONMENT)
-        self._await_banner()
+        if not await_banner(self.port, lambda: self._listener is not None and self._listener.poll() is None, _START_S):
+            raise AssertionError(f"sshd did not start; it said {self.log.read_text() if self.log.exists() else ''}")
 
     def shut(self) -> None:
         """Listen no longer: the next connection is refused. Open ones live on."""
@@ -220,22 +151,10 @@ class Sshd:
             self._is_mounted = False
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def kill_connections(self) -> int:
-        """Break every open connection, as a lost line does: what runs on the device goes on. How many there were."""
-        return _signal_all(self._connections(), signal.SIGKILL)
-
-    def freeze_connections(self) -> int:
-        """Let every open connection fall silent without an end, as a pulled cable does. How many there were."""
-        return _signal_all(self._connections(), signal.SIGSTOP)
-
-    def kill_processes(self) -> int:
-        """SIGKILL all that was ever started by a session, at once, with the connections. How many there were."""
-        return _signal_all([*self._connections(), *self.processes()], signal.SIGKILL)
-
     def processes(self) -> list[int]:
         """What sessions have started and still runs, also where its parent is gone."""
         mark = f"{_MARK}={self._mark}".encode()
-        return [pid for pid in _pids() if mark in _read(pid, "environ").split(b"\0")]
+        return [pid for pid in all_pids() if mark in read_process(pid, "environ").split(b"\0")]
 
     def change_host_key(self) -> None:
         """Be another machine at the same address."""
@@ -253,16 +172,8 @@ class Sshd:
         mode = "ro" if is_read_only else "rw"
         subprocess.run(["mount", "-o", f"remount,{mode}", str(self.home)], check=True)
 
-    def _connections(self) -> list[int]:
-        """sshd's processes for the open connections: they alone hold the config's path and a parent of that name."""
-        if not self._listener:
-            return []
-        found, generation = [], [self._listener.pid]
-        parents = {pid: _parent(pid) for pid in _pids()}
-        while generation:
-            generation = [pid for pid, above in parents.items() if above in generation and _is_sshd(pid)]
-            found += generation
-        return found
+    def _listener_id(self) -> int | None:
+        return self._listener.pid if self._listener else None
 
     def _write_config(self) -> Path:
         config = self.folder / "sshd_config"
@@ -292,19 +203,6 @@ class Sshd:
             pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
         self._is_mounted = True
 
-    def _await_banner(self) -> None:
-        deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline:
-            assert self._listener
-            if self._listener.poll() is not None:
-                break
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1.0) as connection:
-                if connection.recv(4) == b"SSH-":
-                    return
-            time.sleep(0.005)
-        said = self.log.read_text() if self.log.exists() else "nothing"
-        raise AssertionError(f"sshd did not start within {_START_S:.0f} s; it said {said}")
-
 
 class StartSshd(Protocol):
     """Starts a device; the arguments are `Sshd`'s."""
@@ -322,7 +220,7 @@ class StartSshd(Protocol):
 @pytest.fixture(scope="session")
 def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
     """One client for all devices of a run."""
-    if why := missing_sshd():
+    if why := missing_packages(NEEDED):
         pytest.skip(why)
     return Keyring(tmp_path_factory.mktemp("keyring"))
 
@@ -350,32 +248,3 @@ def start_sshd(keyring: Keyring) -> Iterator[StartSshd]:
 def sshd(start_sshd: StartSshd) -> Sshd:
     """A device, logged in to as whoever runs the tests."""
     return start_sshd()
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _read(pid: int, name: str) -> bytes:
-    """A file of /proc/PID; empty where the process is gone or another's."""
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
-        return b""
-
-
-def _parent(pid: int) -> int:
-    """Field 4 of /proc/PID/stat (proc(5)), counted from behind the name, which may hold blanks."""
-    fields = _read(pid, "stat").rpartition(b")")[2].split()
-    return int(fields[1]) if len(fields) > 1 else 0
-
-
-def _is_sshd(pid: int) -> bool:
-    return _read(pid, "cmdline").startswith(b"sshd:")
-
-
-def _signal_all(pids: list[int], number: signal.Signals) -> int:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-    return len(pids)

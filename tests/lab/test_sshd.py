@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab.sshd import HOST, Keyring, Sshd, StartSshd
+from lab.device import HOST, Keyring
+from lab.sshd import Sshd, StartSshd
 
 
 def out(sshd: Sshd, command: str) -> str:
@@ -20,7 +21,7 @@ def out(sshd: Sshd, command: str) -> str:
 
 def open_session(sshd: Sshd, command: str) -> subprocess.Popen[bytes]:
     """A session that runs; returns once it has said its first byte."""
-    words = ["ssh", *sshd.ssh_options, "-p", str(sshd.port), f"{sshd.user}@{HOST}", f"echo up; {command}"]
+    words = sshd.ssh_words(f"echo up; {command}")
     session = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     assert session.stdout
     assert session.stdout.readline() == b"up\n"
@@ -73,8 +74,7 @@ def test_all_processes_are_killed_even_those_that_left_the_session(sshd: Sshd) -
 
 
 def test_a_silent_line_ends_by_the_clients_own_patience(sshd: Sshd) -> None:
-    words = ["-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1"]
-    words = ["ssh", *sshd.ssh_options, *words, "-p", str(sshd.port), f"{sshd.user}@{HOST}", "echo up; sleep 600"]
+    words = sshd.ssh_words("echo up; sleep 600", "-oServerAliveInterval=1", "-oServerAliveCountMax=1")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as session:
         assert session.stdout
         assert session.stdout.readline() == b"up\n"
