@@ -37,11 +37,11 @@ def write_text(path: Path, content: str) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Push every file below a folder to the disk."""
+    """Push every file below a folder to the disk; a link is part of its folder, and may lead nowhere."""
     for path in sorted(folder.rglob("*")):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             sync_folder(path)
-        else:
+        elif not path.is_symlink():
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
     sync_folder(folder)

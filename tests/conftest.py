@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lab.arm import arm, one_arm, start_arm
 from lab.sshd import keyring, sshd, start_sshd
 
-__all__ = ["keyring", "shared_data", "sshd", "start_sshd"]
+__all__ = ["arm", "keyring", "one_arm", "shared_data", "sshd", "start_arm", "start_sshd"]
 
 ROOT = Path(__file__).parents[1]
 

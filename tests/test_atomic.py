@@ -26,3 +26,12 @@ def test_a_folder_replaces_another_whole(tmp_path: Path) -> None:
     assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [
         "final/deep/new"
     ]
+
+
+def test_a_link_that_leads_nowhere_is_published_as_it_is(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "link").symlink_to("/nowhere")
+    (work / "folder").symlink_to(tmp_path)
+    publish_folder(work, tmp_path / "final")
+    assert (tmp_path / "final" / "link").readlink() == Path("/nowhere")

@@ -35,17 +35,17 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "edgekit" / "emulate"
 
 
-def userland_folder(cache: Path) -> Path:
+def userland_folder(cache: Path, packages: Sequence[str] = PACKAGES) -> Path:
     """Where the userland is or will be."""
-    return cache / f"userland-{SUITE}-{_digest(' '.join(PACKAGES))}"
+    return cache / f"userland-{SUITE}-{_digest(' '.join(packages))}"
 
 
-def fetch_userland(cache: Path, report: Report) -> Path:
+def fetch_userland(cache: Path, report: Report, packages: Sequence[str] = PACKAGES) -> Path:
     """The folder of an aarch64 Debian with Python: 76 MB, extracted and not configured. Raises ProfileError."""
 
     def fill(folder: Path) -> None:
         report(f"fetching an aarch64 userland, Debian {SUITE}, once (76 MB)")
-        include = ",".join(PACKAGES)
+        include = ",".join(packages)
         words = ["mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--architectures=arm64"]
         words += [f"--include={include}", SUITE, str(folder), *_mirror()]
         _run(words, "mmdebstrap: the aarch64 userland could not be fetched")
@@ -53,7 +53,7 @@ def fetch_userland(cache: Path, report: Report) -> Path:
         for library in (folder / "usr" / "lib").glob("python3.*"):  # here it takes seconds, emulated each run as many
             compileall.compile_dir(library, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
-    return keep(userland_folder(cache), fill)
+    return keep(userland_folder(cache, packages), fill)
 
 
 def _mirror() -> list[str]:
