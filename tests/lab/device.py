@@ -84,6 +84,7 @@ class Device(ABC):
 
     def __init__(self, keyring: Keyring, user: str, port: int) -> None:
         self.keyring, self.user, self.port = keyring, user, port
+        self._orphans: list[int] = []
 
     @property
     def address(self) -> str:
@@ -144,11 +145,10 @@ class Device(ABC):
         return signal_all([*self._connections(), *self.processes()], signal.SIGKILL)
 
     def _connections(self) -> list[int]:
-        """The listener's descendants that are sshd's own."""
+        """The listener's descendants that are sshd's own, and what an earlier listener has left."""
+        found = [pid for pid in self._orphans if is_sshd(pid)]
         listener = self._listener_id()
-        if not listener:
-            return []
-        found, generation = [], [listener]
+        generation = [*found, listener] if listener else [*found]
         parents = {pid: parent(pid) for pid in all_pids()}
         while generation:
             generation = [pid for pid, above in parents.items() if above in generation and is_sshd(pid)]

@@ -1,7 +1,8 @@
 """A device that costs nothing: the system's sshd on loopback (0.06 s), with a home, keys and a known_hosts of its own.
 
     def test_something(sshd: Sshd) -> None:            # a device, logged in to as whoever runs the tests
-        ssh(*sshd.ssh_options, sshd.address)            # -F of a private config: key, known_hosts, no agent
+        flash(bundle, sshd.address)                     # root@127.0.0.1:40231
+        sshd.ssh_options                                # -F of a private config: key, known_hosts, no agent
         (sshd.home / ".edgekit")                        # the device's files, seen from here
         sshd.kill_connections()                         # the line breaks; the next connection works
         sshd.kill_processes()                           # and all that ran on the device is gone too: SIGKILL
@@ -138,6 +139,7 @@ class Sshd(Device):
     def shut(self) -> None:
         """Listen no longer: the next connection is refused. Open ones live on."""
         if self._listener:
+            self._orphans = self._connections()
             self._listener.kill()
             self._listener.wait()
             self._listener = None
