@@ -111,10 +111,10 @@ def _place(log: MeterLog, run: _Window, offset: float | None) -> _Placed:
     if shift is None:
         raise ProfileError(_no_overlap(log, times, run, offset or 0.0))
     zones = [o for o in _ZONES if _holds(times, _shift(log, times, run, o), run)]
-    if offset is None and not log.zoned and len(zones) > 1:
+    if offset is None and not log.zoned and zones not in ([], [0.0]):
         found = " and ".join(_offset_text(zone) for zone in zones[:3])
         raise ProfileError(
-            f"{log.path}: its times name no zone, and it fits the run at UTC {found}: say which, for instance "
+            f"{log.path}: its times name no zone, and it holds the run at UTC {found}: say which, for instance "
             f"--external-offset {_offset_text(zones[0])}"
         )
     milliwatts = np.bincount(group, weights=log.watts) / np.bincount(group) * 1000

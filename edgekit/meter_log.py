@@ -19,6 +19,8 @@ from .errors import ProfileError
 
 DAY = 86400.0
 _HEADER_ROWS = 30
+#: Unix seconds of the year 2100: no meter's log is of later.
+_LATEST = 4_102_444_800.0
 _SCALES = {"mw": 1e-3, "kw": 1e3, "mv": 1e-3, "ma": 1e-3, "ua": 1e-6}
 _WORDS = {
     "time": {"time", "timestamp", "datetime", "date", "unix", "epoch"},
@@ -73,7 +75,10 @@ def read_log(path: Path) -> MeterLog:
     header, delimiter = _find_header(path, lines)
     columns = _columns(path, next(csv.reader([lines[header]], delimiter=delimiter)))
     below = enumerate(csv.reader(lines[header + 1 :], delimiter=delimiter), start=header + 2)
-    rows = [(number, row) for number, row in below if any(cell.strip() for cell in row)]
+    try:
+        rows = [(number, row) for number, row in below if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise ProfileError(f"{path}: not a table: {error}") from None
     if not rows:
         raise ProfileError(f"{path}: no row below its header")
     seconds, watts, zones = [], [], set()
@@ -139,7 +144,7 @@ def _columns(path: Path, names: list[str]) -> _Columns:
             raise ProfileError(f"{path}: which column is meant? {found}; keep one")
         if all(positions):
             chosen = [place[0] for place in positions]
-            scale = math.prod(_SCALES.get(token, 1.0) for i in chosen for token in _tokens(names[i]))
+            scale = math.prod(next((_SCALES[t] for t in _tokens(names[i]) if t in _SCALES), 1.0) for i in chosen)
             return _Columns(time, chosen, _product(scale))
     found = ", ".join(repr(name.strip()) for name in names)
     raise ProfileError(f"{path}: columns {found}: needs power (power, watts, W), or voltage and current")
@@ -178,7 +183,7 @@ def _moment(text: str) -> tuple[float, bool]:
     except ValueError:
         return _calendar(text)
     for smallest, scale in _UNIX:
-        if number >= smallest:
+        if smallest <= number and number * scale < _LATEST:
             return number * scale, True
     raise ValueError(f"time {text!r} counts from no known moment; unix seconds, a date or HH:MM:SS would do")
 

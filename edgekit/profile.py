@@ -246,6 +246,7 @@ class Operators(Part):
     """Per-operator times by the runtime's own profiler; measured apart, because that slows the model down."""
 
     source: str
+    fed: Annotated[str, Field(description="what was inferred, where that differs from the scenarios")] = ""
     inferences: int
     total_ms: float
     rows: list[Operator]

@@ -215,7 +215,7 @@ def test_a_log_in_another_zone_is_told_its_offset(hours: float, offset: str | No
 def test_a_long_log_without_a_zone_could_be_of_several(tmp_path: Path) -> None:
     path = write_log(tmp_path, moments(-7200, 7200), lambda t: iso(t, 2))
     with pytest.raises(
-        ProfileError, match=r"name no zone, and it fits the run at UTC \+01:00 and \+02:00 and \+03:00: say which"
+        ProfileError, match=r"name no zone, and it holds the run at UTC \+01:00 and \+02:00 and \+03:00: say which"
     ):
         add_external(profile(), path, None)
     after = add_external(profile(), path, "+02:00")

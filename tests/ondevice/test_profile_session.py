@@ -31,6 +31,7 @@ class Spin:
     count = 4
     source = "random values, seed 0"
     digest = "cd" * 32
+    truncated = 0
 
     def __init__(self, milliseconds: float = 0.2) -> None:
         self.ns = int(milliseconds * 1e6)
@@ -200,3 +201,53 @@ def test_an_sla_that_nothing_keeps_is_said(run: Any) -> None:
 def test_processors_that_are_not_here_are_refused(run: Any) -> None:
     with pytest.raises(OnDeviceError, match=r"--affinity \[4096\]: possible here: \["):
         run(Spin(), affinity=(4096,))
+
+
+def test_a_stop_at_idle_ends_it_before_the_first_scenario(run: Any) -> None:
+    found, _, _ = run(Spin(), lambda: "stopped by SIGINT", idle_seconds=3600.0)
+    assert found.partial == "stopped by SIGINT"
+    assert found.scenarios == {}
+
+
+def test_a_search_that_is_stopped_is_partial(run: Any) -> None:
+    said: list[str] = []
+    found, _, _ = run(
+        Spin(), lambda: "stopped by SIGTERM" if len(said) > 5 else None, said,
+        scenarios=("Server",), sla_ms=500.0, min_seconds=1.2,
+    )  # fmt: skip
+    server = found.scenarios["Server"]
+    assert found.partial == "the search was stopped by SIGTERM"
+    assert all(trial.ok for trial in server.search)
+    assert server.qps == server.search[-1].qps
+
+
+def test_what_kills_it_later_finds_a_long_run_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiler, "_KEEP_SECONDS", 1.0)
+    found, kept, _ = run(Spin(), scenarios=("SingleStream",), min_seconds=2.5)
+    assert found.partial is None
+    partial = [document for document in kept if document["partial"]]
+    assert len(partial) == 2
+    early = parse_profile(json.dumps(partial[0]).encode(), "kept")
+    assert early.partial == "the profiler ended during SingleStream"
+    assert 0 < early.scenarios["SingleStream"].queries < found.scenarios["SingleStream"].queries
+
+
+def test_operators_that_cannot_be_timed_are_told(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OnDeviceError("tflite-runtime: its Python library times no operators")
+
+    monkeypatch.setattr(profiler, "time_operators", refuse)
+    found, _, _ = run(Spin(), operators=True)
+    assert found.operators is None
+    assert "operators: not timed: tflite-runtime: its Python library times no operators" in found.notes
+
+
+def test_texts_that_lost_their_end_are_told(run: Any) -> None:
+    spin = Spin()
+    spin.truncated = 7
+    assert any(note.startswith("7 answers were to texts that lost their end") for note in run(spin)[0].notes)
+
+
+def test_the_load_generator_is_not_quietly_left_out(run: Any) -> None:
+    found, _, _ = run(Spin(), scenarios=("Server",), loadgen=True, qps=10.0)
+    assert found.partial == "Server: --loadgen: scenario Server; possible: SingleStream, MultiStream, Offline"

@@ -114,3 +114,22 @@ def test_no_rate_keeps_an_sla_below_the_service_time() -> None:
 def test_p99_is_the_nearest_rank() -> None:
     run = Run([n * 1_000_000 for n in range(1, 101)], 0.0, 1.0, 100, None)
     assert p99_ms(run) == 99.0
+
+
+def test_arrivals_that_nobody_could_answer_end_at_twice_the_time() -> None:
+    run = run_server(FakeClock(1.0), qps=1e9, seconds=2.0)
+    assert 3.9 < run.seconds < 4.1
+    assert run.partial is None
+
+
+def test_a_long_wait_for_an_arrival_can_be_stopped() -> None:
+    clock = FakeClock(1.0)
+    order, length = draw_order(5, 0), Length(1e6, 10)
+    run = serve(clock.answer, order, length, 1e-4, None, 7, tick=lambda _: "stopped by SIGINT", clock=clock)  # type: ignore[arg-type]
+    assert run.partial == "stopped by SIGINT"
+    assert run.seconds < 1
+    assert p99_ms(run) == float("inf")
+
+
+def test_many_samples_are_all_drawn_in_the_end() -> None:
+    assert len(set(islice(draw_order(10_000, 0), 200_000))) == 10_000

@@ -36,6 +36,10 @@ def test_many_samples_give_what_few_give() -> None:
     assert np.allclose(replicates.mean(axis=0), quantiles(samples, [0.5, 0.99]), rtol=0.01)
 
 
-def test_one_sample_has_no_width() -> None:
-    assert interval(3.0, bootstrap_quantiles(np.array([3.0]), [0.5])[:, 0]) == {"value": 3.0, "low": 3.0, "high": 3.0}
-    assert interval(3.0) == {"value": 3.0, "low": None, "high": None}
+def test_one_or_two_samples_have_no_interval() -> None:
+    unknown = {"value": 3.0, "low": None, "high": None}
+    for samples in ([3.0], [3.0, 3.0]):
+        assert interval(3.0, bootstrap_quantiles(np.array(samples), [0.5])[:, 0]) == unknown
+        assert interval(3.0, bootstrap_means(np.array(samples))) == unknown
+    assert interval(3.0) == unknown
+    assert interval(3.0, bootstrap_means(np.array([3.0, 3.0, 3.0])))["low"] == 3.0

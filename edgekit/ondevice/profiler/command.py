@@ -38,7 +38,7 @@ def subject_options(here: Path) -> argparse.ArgumentParser:
     )
     options.add_argument("--runtime", help="another runtime of the same format")
     options.add_argument("--threads", type=positive, help="default: what the bundle says; a model file: 1")
-    options.add_argument("--seed", type=int, default=0, help="of sample order, arrivals, and random inputs")
+    options.add_argument("--seed", type=_from_zero, default=0, help="of sample order, arrivals, and random inputs")
     return options
 
 
@@ -61,8 +61,9 @@ def add_profile_options(command: argparse.ArgumentParser) -> None:
     add("--idle-seconds", type=_above_zero, default=default.idle_seconds, help="idle power before it (%(default)s)")
     add("--hz", type=_above_zero, default=default.hz, help="power readings a second (%(default)s)")
     add("--power-w", type=_above_zero, help="the board's watts under load, as you know them; labelled so")
-    add("--cold-starts", type=int, default=default.cold_starts, help="fresh processes to time (%(default)s)")
+    add("--cold-starts", type=_from_zero, default=default.cold_starts, help="fresh processes to time (%(default)s)")
     add("--ops", action="store_true", help="per-operator times by the runtime's own profiler")
+    add("--root", type=Path, default=Path("/"), help="read sensors and the machine's state below this folder")
     add("--loadgen", action="store_true", help="let MLPerf's own load generator issue the queries (x86-64)")
 
 
@@ -74,6 +75,13 @@ def positive(word: str) -> int:
     return number
 
 
+def _from_zero(word: str) -> int:
+    number = int(word)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return number
+
+
 def _above_zero(word: str) -> float:
     number = float(word)
     if not 0 < number < float("inf"):
@@ -82,7 +90,10 @@ def _above_zero(word: str) -> float:
 
 
 def _processors(word: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in word.split(","))
+    try:
+        return tuple(int(number) for number in word.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {word!r}; expected numbers such as 0,1") from None
 
 
 def run_profile(given: argparse.Namespace) -> int:
@@ -93,7 +104,7 @@ def run_profile(given: argparse.Namespace) -> int:
         stopped.append(f"stopped by {signal.Signals(number).name}")
         signal.signal(number, signal.SIG_DFL)  # the second one is meant
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     request = Request(
         path=given.model or given.bundle,
@@ -115,6 +126,7 @@ def run_profile(given: argparse.Namespace) -> int:
         cold_starts=given.cold_starts,
         operators=given.ops,
         loadgen=given.loadgen,
+        root=given.root,
     )
     listener = Listener(
         say=lambda line: print(f"ondevice: {line} …", file=sys.stderr, flush=True),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import tempfile
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from .scenarios import SAMPLES_PER_QUERY, Length, Run
 
 PACKAGE = "mlcommons-loadgen"
 _SECOND = 1_000_000_000
+_DRIVEN = ("SingleStream", "MultiStream", "Offline")
 #: A line of mlperf_log_summary.txt: `90.00 percentile latency (ns)   : 123456`.
 _LINE = re.compile(r"^(?P<key>[^:=]+?)\s*[:=]\s*(?P<value>[0-9.e+]+)\s*$", re.MULTILINE)
 _KEYS = {
@@ -31,19 +34,24 @@ def drive(
 ) -> tuple[Run, dict[str, Any]]:
     """One scenario through the library: the run as the workload saw it, and the figures of the library's summary.
 
-    Raises OnDeviceError where the library is missing, the scenario is not one that it drives here, or it fails.
+    The library cannot be stopped: a signal meanwhile ends the process. Raises OnDeviceError where the library is
+    missing, the scenario is not one that it drives here, or it fails.
     """
+    if name not in _DRIVEN:
+        raise OnDeviceError(f"--loadgen: scenario {name}; possible: {', '.join(_DRIVEN)}")
     try:
         import mlperf_loadgen as library
     except ImportError:
         raise OnDeviceError(
             f"--loadgen needs {PACKAGE}, which is not installed: pip install {PACKAGE} (x86-64)"
         ) from None
-    latencies: list[int] = []
+    latencies = array("Q")
+    issued: list[float] = []
     rate = _expected_rate(answer)
 
     def issue(query: list[Any]) -> None:
         began = time.monotonic_ns()
+        issued.append(began / _SECOND)
         for sample in query:
             answer(sample.index)
             if name == "Offline":  # one query of all samples: each is done when it is done
@@ -55,7 +63,7 @@ def drive(
             library.QuerySamplesComplete([library.QuerySampleResponse(sample.id, 0, 0) for sample in query])
             latencies.append(time.monotonic_ns() - began)
 
-    began = time.monotonic()
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryDirectory(prefix="edgekit-loadgen-") as folder:
         sut = library.ConstructSUT(issue, lambda: None)
         qsl = library.ConstructQSL(count, count, lambda _: None, lambda _: None)
@@ -64,11 +72,15 @@ def drive(
                 sut, qsl, _settings(library, name, length, seed, rate), _logs(library, folder), ""
             )
         finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             library.DestroyQSL(qsl)
             library.DestroySUT(sut)
         summary = (Path(folder) / "mlperf_log_summary.txt").read_text(encoding="utf-8")
     found = {line["key"].strip(): float(line["value"]) for line in _LINE.finditer(summary)}
-    run = Run(latencies, began, time.monotonic() - began, len(latencies) * SAMPLES_PER_QUERY[name], None)
+    # From the first query to the last answer; before and after it the library sets itself up and writes its logs.
+    seconds = issued[-1] - issued[0] + latencies[-1] / _SECOND if name != "Offline" else sum(latencies) / _SECOND
+    run = Run(latencies, issued[0], seconds, len(latencies) * SAMPLES_PER_QUERY[name], None)
     return run, _figures(name, found)
 
 
@@ -83,8 +95,6 @@ def _expected_rate(answer: Callable[[int], object]) -> float:
 
 
 def _settings(library: Any, name: str, length: Length, seed: int, rate: float) -> Any:
-    if name not in ("SingleStream", "MultiStream", "Offline"):
-        raise OnDeviceError(f"--loadgen: scenario {name}; possible: SingleStream, MultiStream, Offline")
     settings = library.TestSettings()
     settings.scenario = getattr(library.TestScenario, name)
     settings.mode = library.TestMode.PerformanceOnly

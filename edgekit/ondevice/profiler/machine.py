@@ -83,7 +83,7 @@ class Watch:
         times = _times(self._root, self._processors)
         first, self._first_times = self._first_times, self._first_times or times
         return {
-            "temperature_c": self._temperature_c(),
+            "temperature_c": self.temperature_c(),
             "frequency_mhz": _frequency_mhz(self._root, self._processors),
             "throttled": self._throttled(),
             "throttle_events": _throttle_events(self._root),
@@ -120,7 +120,8 @@ class Watch:
         except ValueError:
             return None
 
-    def _temperature_c(self) -> float | None:
+    def temperature_c(self) -> float | None:
+        """The processor's, or the next best sensor's; None where none says something plausible."""
         found = read_number(self._root, self._temperature) if self._temperature else None
         low, high = _PLAUSIBLE_MILLIDEGREES
         return found / 1000 if found is not None and low < found < high else None

@@ -12,9 +12,8 @@ from ..errors import OnDeviceError
 from ..infer import Predictor
 from ..manifest import read_manifest
 from ..runtimes import load_runtime
-from ..verify import read_golden
 from .inputs import load_samples, random_samples
-from .workload import RANDOM_SAMPLES, What
+from .workload import RANDOM_SAMPLES, What, texts_of
 
 #: Inferences that the times are averaged over.
 INFERENCES = 50
@@ -26,7 +25,7 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
     runtime = load_runtime(what.runtime)
     model = runtime.open_model(path, what.device, what.threads, profiling=True)
     if what.is_bundle:
-        feeds = _feeds_of_texts(what, model.inputs)
+        feeds = _feeds_of_texts(what, samples, model.inputs)
     elif samples:
         feeds = load_samples(samples, model.inputs)
     else:
@@ -36,10 +35,13 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
         model.invoke()
     rows = model.operators()
     total = sum(row["ms"] for row in rows)
+    lengths = {tensor.shape[-1] for tensor in model.inputs} if what.is_bundle else set()
+    padded = [f"texts padded to {length} tokens, so more than the scenarios compute" for length in lengths]
     if not rows or total <= 0:
         raise OnDeviceError(f"{runtime.PACKAGE}: its profiler gave no operator times for {path.name}")
     return {
         "source": f"{runtime.PACKAGE}'s own profiler",
+        "fed": "; ".join([*padded, *model.notes]),
         "inferences": INFERENCES,
         "total_ms": total / INFERENCES,
         "rows": [
@@ -54,15 +56,15 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
     }
 
 
-def _feeds_of_texts(what: What, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-    """The bundle's texts, padded to the length that the model was opened with."""
+def _feeds_of_texts(what: What, samples: Path | None, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """The profile's texts, padded to the length that the model was opened with."""
     predictor = Predictor(what.path, what.threads, what.runtime)
-    shapes = {tensor.name: tensor for tensor in inputs}
     feeds = []
-    for text in read_golden(what.path)["texts"]:
+    for text in texts_of(what, samples):
+        feed = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in inputs}
         ids = predictor.tokens(text)
-        feed = {name: np.zeros(tensor.shape, tensor.dtype) for name, tensor in shapes.items()}
         for name, values in (("input_ids", ids), ("attention_mask", [1] * len(ids))):
-            feed[name][0, : len(ids)] = values
+            room = feed[name].shape[-1]
+            feed[name][0, : len(values[:room])] = values[:room]
         feeds.append(feed)
     return feeds

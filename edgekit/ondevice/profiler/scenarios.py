@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,12 @@ SCENARIOS = tuple(SAMPLES_PER_QUERY)
 _HOPELESS_SLAS = 20
 #: Trials of the search for the highest rate; each halves what is still possible.
 _TRIALS = 7
+#: Samples are drawn in blocks, outside the timed part.
+_DRAWN_AT_ONCE = 4096
+#: A run that takes this many times what was asked for has a queue that only grows: what was seen tells enough.
+_LATEST_END = 2
+#: How long a wait for the next arrival goes on without asking whether to stop.
+_LOOK_UP_NS = 200_000_000
 _SECOND = 1_000_000_000
 
 Answer = Callable[[int], object]
@@ -59,7 +64,9 @@ def never(latencies_ns: Sequence[int]) -> None:
 
 def draw_order(count: int, seed: int) -> Iterator[int]:
     """Which sample comes next, for ever: drawn with replacement, as MLPerf does, from a fixed seed."""
-    return cycle(np.random.default_rng(seed).integers(0, count, 4096).tolist())
+    rng = np.random.default_rng(seed)
+    while True:
+        yield from rng.integers(0, count, _DRAWN_AT_ONCE).tolist()
 
 
 def stream(
@@ -97,7 +104,8 @@ def serve(
 ) -> Run:  # fmt: skip
     """Server: queries arrive as a Poisson process; a latency counts from the arrival, so waiting in the queue is in it.
 
-    Ends early, as not partial, where the queue has grown so long that no later query can keep the SLA.
+    Ends early, as not partial, where the queue has grown so long that no later query can keep the SLA, or that the run
+    would take twice as long as was asked for.
     """
     clock = clock or Clock()
     now_ns = clock.now_ns
@@ -107,11 +115,14 @@ def serve(
     partial = None
     began = ended = now_ns()
     arrival, deadline, next_tick = float(began), began + int(length.min_seconds * _SECOND), began + _SECOND
+    latest = began + _LATEST_END * (deadline - began)
     while True:
         arrival += rng.exponential(_SECOND / qps)
-        if arrival >= deadline and len(latencies) >= length.min_queries:
+        if (arrival >= deadline or ended >= latest) and len(latencies) >= length.min_queries:
             break
-        _wait(clock, int(arrival))
+        partial = _wait(clock, int(arrival), lambda: tick(latencies))
+        if partial:
+            break
         answer(next(order))
         ended = now_ns()
         latencies.append(ended - int(arrival))
@@ -125,13 +136,18 @@ def serve(
     return Run(latencies, began / _SECOND, (ended - began) / _SECOND, len(latencies), partial)
 
 
-def _wait(clock: Clock, until_ns: int) -> None:
-    """Sleep for most of it, then look at the clock, so that a query is issued within microseconds of its arrival."""
-    left = until_ns - clock.now_ns()
-    if left > clock.slack_ns:
-        clock.sleep((left - clock.slack_ns) / _SECOND)
+def _wait(clock: Clock, until_ns: int, stopped: Callable[[], str | None]) -> str | None:
+    """Sleep for most of it, then look at the clock, so that a query is issued within microseconds of its arrival.
+
+    A long wait asks every 0.2 s whether to stop, and answers why.
+    """
+    while (left := until_ns - clock.now_ns()) > clock.slack_ns:
+        clock.sleep(min(left - clock.slack_ns, _LOOK_UP_NS) / _SECOND)
+        if left > _LOOK_UP_NS and (reason := stopped()):
+            return reason
     while clock.now_ns() < until_ns:
         pass
+    return None
 
 
 class Trial(NamedTuple):
@@ -145,15 +161,17 @@ class Trial(NamedTuple):
 def search_rate(run_at: Callable[[float], Run], capacity_qps: float, sla_ms: float) -> tuple[Run | None, list[Trial]]:
     """The run at the highest rate whose p99 keeps the SLA, found by bisection below what one worker can do at all.
 
-    None where not even a twentieth of the capacity keeps it: then a single answer takes too long.
+    None where not even a twentieth of the capacity keeps it: then a single answer takes too long. Where a trial was
+    stopped, the best run until then is marked partial, and that trial is not counted.
     """
     trials: list[Trial] = []
 
     def tried(qps: float) -> tuple[Run, Trial]:
         run = run_at(qps)
-        p99 = p99_ms(run)
-        trials.append(Trial(qps, p99, run.partial is None and p99 <= sla_ms))
-        return run, trials[-1]
+        trial = Trial(qps, p99_ms(run), run.partial is None and p99_ms(run) <= sla_ms)
+        if run.partial is None:
+            trials.append(trial)
+        return run, trial
 
     low, high = capacity_qps / 20, capacity_qps
     best, trial = tried(low)
@@ -163,7 +181,7 @@ def search_rate(run_at: Callable[[float], Run], capacity_qps: float, sla_ms: flo
         middle = (low * high) ** 0.5 if high > 2 * low else (low + high) / 2
         run, trial = tried(middle)
         if run.partial:
-            break
+            return best._replace(partial=f"the search was {run.partial}"), trials
         if trial.ok:
             best, low = run, middle
         else:
@@ -172,6 +190,6 @@ def search_rate(run_at: Callable[[float], Run], capacity_qps: float, sla_ms: flo
 
 
 def p99_ms(run: Run) -> float:
-    """The 99th percentile of a run's latencies by nearest rank, in milliseconds."""
+    """The 99th percentile of a run's latencies by nearest rank, in ms; infinite where nothing was answered."""
     ordered = sorted(run.latencies_ns)
-    return ordered[max(-(-99 * len(ordered) // 100) - 1, 0)] / 1e6
+    return ordered[max(-(-99 * len(ordered) // 100) - 1, 0)] / 1e6 if ordered else float("inf")

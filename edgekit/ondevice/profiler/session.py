@@ -21,7 +21,7 @@ from .identity import identify
 from .machine import Watch, marks
 from .memory import Peak, resident
 from .operators import time_operators
-from .scenarios import SAMPLES_PER_QUERY, Length, Run, Tick, Trial, draw_order, search_rate, serve, stream
+from .scenarios import SAMPLES_PER_QUERY, Length, Run, Trial, draw_order, search_rate, serve, stream
 from .startup import import_library, measure_cold_starts
 from .stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
 from .workload import What, Workload, describe, find, load
@@ -32,6 +32,8 @@ SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 #: A wall clock that moved by more than this against the monotonic one was set during the run.
 _CLOCK_JUMP_SECONDS = 0.5
 _SPLIT_SECONDS, _SPLIT_MOST = 1.0, 2000
+#: A process that is killed loses at most this much of a long run.
+_KEEP_SECONDS = 60.0
 #: A sustained run of any length keeps about this many points.
 _POINTS = 600
 
@@ -160,7 +162,7 @@ class Session:
         }
         say(f"warm-up, {request.warmup_seconds:g} s")
         order = draw_order(self.workload.count, request.seed)
-        stream(self.workload.answer, order, Length(request.warmup_seconds, 1), tick=self._stop)
+        stream(self.workload.answer, order, Length(request.warmup_seconds, 1), tick=lambda _: self.listener.stopped())
         self.document["split_ms"] = time_split(self.workload)
         after = resident(request.root)
         idle, runtime = idle_memory["rss_mb"], with_runtime["rss_mb"]
@@ -177,6 +179,7 @@ class Session:
     def run_scenarios(self) -> None:
         """Each scenario that was asked for; its result is kept before the next one begins."""
         for name in self.request.scenarios:
+            self.document["partial"] = self.document["partial"] or self.listener.stopped()
             if self.document["partial"]:
                 break
             if name != "Server":  # which says its rates
@@ -186,9 +189,17 @@ class Session:
             except OnDeviceError as error:
                 self.document["partial"] = f"{name}: {error}"
             self.listener.keep(self.finish())
+        if self.workload.truncated:
+            self.notes.append(f"{self.workload.truncated} answers were to texts that lost their end: too many tokens")
         if self.request.operators and not self.document["partial"]:
-            self.listener.say("operators")
+            self._time_operators()
+
+    def _time_operators(self) -> None:
+        self.listener.say("operators")
+        try:
             self.document["operators"] = time_operators(self.what, self.request.samples, self.request.seed)
+        except OnDeviceError as error:
+            self.notes.append(f"operators: not timed: {error}")
 
     def finish(self) -> Document:
         """The whole document, as far as it is."""
@@ -227,9 +238,6 @@ class Session:
         idle = {"idle_began_unix": began + self.unix_offset, "idle_seconds": time.monotonic() - began}
         self.document["settings"].update(idle)
 
-    def _stop(self, _: Sequence[int]) -> str | None:
-        return self.listener.stopped()
-
     def _subject_words(self) -> list[str]:
         """The arguments by which a fresh process finds the same model."""
         words = ["--bundle" if self.what.is_bundle else "--model", str(self.what.path), "--runtime", self.what.runtime]
@@ -237,10 +245,11 @@ class Session:
         return words + (["--samples", str(self.request.samples)] if self.request.samples else [])
 
     def _length(self, name: str) -> Length:
-        seconds = self.request.min_seconds
-        if name == "SingleStream" and self.request.sustained_seconds:
-            seconds = self.request.sustained_seconds
-        return Length(seconds, self.request.min_queries)
+        sustained = self.request.sustained_seconds if self._is_sustained(name) else None
+        return Length(sustained or self.request.min_seconds, self.request.min_queries)
+
+    def _is_sustained(self, name: str) -> bool:
+        return name == "SingleStream" and self.request.sustained_seconds is not None
 
     def _run_scenario(self, name: str) -> None:
         """Run it, then turn it into its result."""
@@ -248,24 +257,45 @@ class Session:
         with Peak(self.request.root) as peak:
             run, extra = self._drive(name, points)
         self._note_peak(peak)
-        self.windows[name] = self.monitor.window(run.began, run.began + run.seconds, run.inferences)
-        result = describe_run(run, name, self.request.seed)
-        result.update(began_unix=run.began + self.unix_offset, energy=self.windows[name], series=points)
-        latency = {**result["latency_ms"], **extra.pop("latency_ms", {})}
-        self.document["scenarios"][name] = {**result, **extra, "latency_ms": latency}
+        if not run.latencies_ns:
+            raise OnDeviceError(run.partial or "nothing was answered")
+        self.document["scenarios"][name] = self._result(name, run, points, extra)
         self.document["partial"] = self.document["partial"] or run.partial
         if len(run.latencies_ns) < 1000:
             self.notes.append(f"{name}: {len(run.latencies_ns)} queries, so p99.9 is their maximum")
 
+    def _result(self, name: str, run: Run, points: list[dict[str, Any]], extra: dict[str, Any]) -> dict[str, Any]:
+        """A run as the schema's ScenarioResult."""
+        self.windows[name] = self.monitor.window(run.began, run.began + run.seconds, run.inferences)
+        result = describe_run(run, name, self.request.seed)
+        result.update(began_unix=run.began + self.unix_offset, energy=self.windows[name], series=points)
+        latency = {**result["latency_ms"], **extra.pop("latency_ms", {})}
+        return {**result, **extra, "latency_ms": latency}
+
+    def keep_running(self, name: str, latencies_ns: Sequence[int], began: float, points: list[dict[str, Any]]) -> None:
+        """Print the document with a scenario as far as it is: whatever kills this process then leaves that much."""
+        count = len(latencies_ns)
+        run = Run(latencies_ns[:count], began, time.monotonic() - began, count * SAMPLES_PER_QUERY[name], "cut short")
+        whole = self.document
+        self.document = {
+            **whole,
+            "partial": f"the profiler ended during {name}",
+            "scenarios": {**whole["scenarios"], name: self._result(name, run, points, {})},
+        }
+        self.listener.keep(self.finish())
+        self.document = whole
+
     def _drive(self, name: str, points: list[dict[str, Any]]) -> tuple[Run, dict[str, Any]]:
         """The run itself, and what the scenario's result has beyond it."""
         request, answer, count, length = self.request, self.workload.answer, self.workload.count, self._length(name)
-        if name == "Server":
-            return self._serve()
         if request.loadgen:
             return loadgen.drive(name, answer, count, length, request.seed)
-        sustained = name == "SingleStream" and request.sustained_seconds
-        tick: Tick = Recorder(self, points, sustained / _POINTS) if sustained else self._stop
+        if name == "Server":
+            return self._serve()
+        spacing = (
+            request.sustained_seconds / _POINTS if self._is_sustained(name) and request.sustained_seconds else None
+        )
+        tick = Recorder(self, name, points, spacing)
         return stream(answer, draw_order(count, request.seed), length, SAMPLES_PER_QUERY[name], tick), {}
 
     def _serve(self) -> tuple[Run, dict[str, Any]]:
@@ -274,8 +304,8 @@ class Session:
 
         def run_at(qps: float) -> Run:
             self.listener.say(f"Server at {qps:.4g} a second")
-            order = draw_order(workload.count, request.seed)
-            return serve(workload.answer, order, self._length("Server"), qps, request.sla_ms, request.seed, self._stop)
+            order, tick = draw_order(workload.count, request.seed), Recorder(self, "Server", [], None)
+            return serve(workload.answer, order, self._length("Server"), qps, request.sla_ms, request.seed, tick)
 
         if request.qps:
             run, trials, qps = run_at(request.qps), list[Trial](), request.qps
@@ -283,7 +313,7 @@ class Session:
             if request.sla_ms is None:
                 raise OnDeviceError("Server needs --qps, or --sla-ms to search for the highest rate that keeps it")
             order = draw_order(workload.count, request.seed)
-            capacity = stream(workload.answer, order, Length(1.0, 20), tick=self._stop)
+            capacity = stream(workload.answer, order, Length(1.0, 20), tick=lambda _: self.listener.stopped())
             found, trials = search_rate(run_at, capacity.inferences / capacity.seconds, request.sla_ms)
             if found is None:
                 tried = f"at {trials[0].qps:.3g} a second p99 is {trials[0].p99_ms:.3g} ms"
@@ -296,32 +326,39 @@ class Session:
 
 
 class Recorder:
-    """The tick of a sustained run: a point about every second, with the machine's state at that moment."""
+    """The tick of a run: once a minute it keeps what there is; every `spacing` s it adds a point of a sustained run."""
 
-    def __init__(self, session: Session, points: list[dict[str, Any]], spacing: float) -> None:
-        self.session, self.points, self.spacing = session, points, max(spacing, 1.0)
-        self.began = self.since = time.monotonic()
+    def __init__(self, session: Session, name: str, points: list[dict[str, Any]], spacing: float | None) -> None:
+        self.session, self.name, self.points = session, name, points
+        self.spacing = None if spacing is None else max(spacing, 1.0)
+        self.began = self.since = self.kept = time.monotonic()
         self.counted = 0
 
     def __call__(self, latencies_ns: Sequence[int]) -> str | None:
-        """Close a point where its time has come."""
+        """Close a point, or keep the document, where its time has come; why to stop, if so."""
         now = time.monotonic()
-        if now - self.since >= self.spacing:
-            recent = np.array(latencies_ns[self.counted :])
-            state = self.session.watch.state()
-            self.points.append(
-                {
-                    "second": now - self.began,
-                    "p50_ms": float(np.median(recent)) / 1e6,
-                    "throughput_per_s": len(recent) / (now - self.since),
-                    "temperature_c": state["temperature_c"],
-                    "frequency_mhz": state["frequency_mhz"],
-                    "power_w": self.session.monitor.power_between(self.since, now),
-                    "throttled": state["throttled"],
-                }
-            )
-            self.since, self.counted = now, len(latencies_ns)
+        if self.spacing is not None and now - self.since >= self.spacing:
+            self._add_point(latencies_ns, now)
+        if now - self.kept >= _KEEP_SECONDS and latencies_ns:
+            self.kept = now
+            self.session.keep_running(self.name, latencies_ns, self.began, self.points)
         return self.session.listener.stopped()
+
+    def _add_point(self, latencies_ns: Sequence[int], now: float) -> None:
+        recent = np.array(latencies_ns[self.counted :])
+        state = self.session.watch.state()
+        self.points.append(
+            {
+                "second": now - self.began,
+                "p50_ms": float(np.median(recent)) / 1e6,
+                "throughput_per_s": len(recent) / (now - self.since),
+                "temperature_c": state["temperature_c"],
+                "frequency_mhz": state["frequency_mhz"],
+                "power_w": self.session.monitor.power_between(self.since, now),
+                "throttled": state["throttled"],
+            }
+        )
+        self.since, self.counted = now, len(latencies_ns)
 
 
 def time_split(workload: Workload) -> dict[str, Any]:

@@ -16,6 +16,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 ENDS = (0.025, 0.975)
 REPLICATES = 500
 BLOCKS = 50
+#: Fewer samples than this have no interval: drawn again and again they would only repeat themselves.
+FEWEST = 3
 _BINS = 2048
 
 
@@ -38,8 +40,10 @@ def bootstrap_quantiles(samples: Floats, shares: Sequence[float], seed: int = 0)
     """Replicates [REPLICATES, shares] of the quantiles: 50 blocks of neighbours, drawn with replacement.
 
     Above `_BINS` samples the values are grouped into as many equally filled bins, which moves a quantile by less than
-    one bin; so a million samples take no longer than thousands.
+    one bin; so a million samples take no longer than thousands. NaN where there are too few samples to tell.
     """
+    if len(samples) < FEWEST:
+        return np.full((REPLICATES, len(shares)), np.nan)
     blocks = min(BLOCKS, len(samples))
     edges = np.unique(quantiles(samples, np.arange(1, _BINS + 1) / _BINS) if len(samples) > _BINS else samples)
     bins = np.searchsorted(edges, samples)
@@ -53,7 +57,9 @@ def bootstrap_quantiles(samples: Floats, shares: Sequence[float], seed: int = 0)
 
 
 def bootstrap_means(samples: Floats, seed: int = 0) -> Floats:
-    """Replicates [REPLICATES] of the mean, by the same blocks."""
+    """Replicates [REPLICATES] of the mean, by the same blocks. NaN where there are too few samples to tell."""
+    if len(samples) < FEWEST:
+        return np.full(REPLICATES, np.nan)
     blocks = min(BLOCKS, len(samples))
     block = np.arange(len(samples)) * blocks // len(samples)
     sums, sizes = np.bincount(block, weights=samples), np.bincount(block)

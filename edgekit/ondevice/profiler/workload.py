@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import time
@@ -34,12 +35,18 @@ def find(path: Path, runtime: str | None, threads: int | None) -> What:
     """Look at a path without loading it. Raises OnDeviceError where it is neither a bundle nor a model."""
     if path.is_dir():
         wanted = read_manifest(path)["runtime"]
+        missing = [key for key in ("name", "threads", "device") if key not in wanted]
+        if missing:
+            raise OnDeviceError(f"{path}: its manifest's runtime lacks '{missing[0]}'; copy the bundle again")
         return What(path, True, runtime or wanted["name"], threads or wanted["threads"], wanted["device"])
     if not path.exists():
         raise OnDeviceError(
             f"{path}: no such file or folder; a bundle, .tflite, .xml (OpenVINO IR) or .onnx is possible"
         )
-    return What(path, False, runtime or runtime_for(path), threads or 1, "CPU")
+    usual = runtime_for(path)
+    if runtime and load_runtime(runtime).FORMAT != load_runtime(usual).FORMAT:
+        raise OnDeviceError(f"{path}: runtime {runtime} does not load {path.suffix}; {usual} does")
+    return What(path, False, runtime or usual, threads or 1, "CPU")
 
 
 class Workload(Protocol):
@@ -53,6 +60,10 @@ class Workload(Protocol):
     source: str
     digest: str
     notes: list[str]
+
+    @property
+    def truncated(self) -> int:
+        """How many answers so far were to texts that lost their end."""
 
     def answer(self, index: int) -> Any:
         """One whole inference, as a user has it."""
@@ -69,10 +80,15 @@ class BundleWorkload:
     def __init__(self, what: What, samples: Path | None) -> None:
         self.notes: list[str] = []
         self._predictor = Predictor(what.path, what.threads, what.runtime)
-        self.texts = read_lines(samples) if samples else read_golden(what.path)["texts"]
+        self.texts = texts_of(what, samples)
         self.source = f"file {samples.name}" if samples else "texts of the bundle"
         self.digest = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
         self.count = len(self.texts)
+
+    @property
+    def truncated(self) -> int:
+        """How many answers so far were to texts that lost their end."""
+        return self._predictor.truncated
 
     def answer(self, index: int) -> Any:
         """One text through tokenizer, model and softmax."""
@@ -93,6 +109,7 @@ class ModelWorkload:
     """A model file answers valid random inputs, or the arrays of a file."""
 
     parts = ("bind", "infer", "finish")
+    truncated = 0
 
     def __init__(self, what: What, samples: Path | None, seed: int) -> None:
         self._model = load_runtime(what.runtime).open_model(what.path, what.device, what.threads)
@@ -127,6 +144,17 @@ class ModelWorkload:
 def load(what: What, samples: Path | None, seed: int) -> Workload:
     """Load the model, ready to answer. Raises OnDeviceError."""
     return BundleWorkload(what, samples) if what.is_bundle else ModelWorkload(what, samples, seed)
+
+
+def texts_of(what: What, samples: Path | None) -> list[str]:
+    """The texts of a file, or those that the bundle brings. Raises OnDeviceError."""
+    if samples:
+        return read_lines(samples)
+    golden = read_golden(what.path)
+    if "texts" not in golden:
+        raise OnDeviceError(f"{what.path}: older than the profiler, with no texts to measure by; give --samples FILE")
+    texts: list[str] = golden["texts"]
+    return texts
 
 
 def read_lines(path: Path) -> list[str]:
@@ -168,17 +196,26 @@ def describe(what: What) -> dict[str, Any]:
         "target": (manifest.get("target") or {}).get("description"),
         "recipe": (manifest.get("recipe") or {}).get("description"),
         "sample_task": bool(manifest.get("sample_task")),
-        "accuracy": {split: scores["accuracy"] for split, scores in splits.items()},
-        "retention": {s: scores["retention"] for s, scores in splits.items() if scores["retention"] is not None},
+        "accuracy": {s: scores["accuracy"] for s, scores in splits.items() if scores.get("accuracy") is not None},
+        "retention": {s: scores["retention"] for s, scores in splits.items() if scores.get("retention") is not None},
     }
 
 
 def model_files(model: Path) -> list[Path]:
-    """The files that make up a model: an IR has two."""
-    return [model, model.with_suffix(".bin")] if model.suffix == ".xml" else [model]
+    """The files that make up a model: an IR has two; an ONNX may keep its weights in `<name>.data` or `<name>_data`."""
+    if model.suffix == ".xml":
+        return [model, model.with_suffix(".bin")]
+    return (
+        [model, *sorted(model.parent.glob(f"{glob.escape(model.name)}[._]data*"))]
+        if model.suffix == ".onnx"
+        else [model]
+    )
 
 
 def _weigh(files: Sequence[Path]) -> dict[str, Any]:
-    digests = "".join(file_digest(file) for file in files)
-    one = digests if len(files) == 1 else hashlib.sha256(digests.encode()).hexdigest()
-    return {"digest": one, "model_bytes": sum(file.stat().st_size for file in files)}
+    try:
+        digests = "".join(file_digest(file) for file in files)
+        size = sum(file.stat().st_size for file in files)
+    except OSError as error:
+        raise OnDeviceError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    return {"digest": digests if len(files) == 1 else hashlib.sha256(digests.encode()).hexdigest(), "model_bytes": size}
