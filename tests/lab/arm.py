@@ -42,7 +42,8 @@ NEEDED = {
 #: What a Raspberry Pi has that matters here; venv as the base of --with-runtime, ssh-keygen for signatures.
 PACKAGES = (
     "python3", "python3-venv", "libstdc++6", "libatomic1", "libgomp1", "bash", "dash", "coreutils", "findutils",
-    "grep", "sed", "libc-bin", "openssh-server", "openssh-client", "openssh-sftp-server", "procps", "util-linux",
+    "grep", "sed", "tar", "gzip", "libc-bin", "openssh-server", "openssh-client", "openssh-sftp-server", "procps",
+    "util-linux",
 )  # fmt: skip
 CORE = "cortex-a72"
 USER, USER_ID = "pi", 1000
