@@ -6,13 +6,9 @@ import hashlib
 import io
 import zipfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from . import agent as agent_package
-from .agent.protocol import PROTOCOL
-
-__all__ = ["PLACE", "PROTOCOL", "AgentFile", "agent_file"]
 
 #: Old syntax, so that an old Python can read it and say what is the matter.
 _MAIN = """
@@ -24,27 +20,6 @@ sys.exit(main(sys.argv[1:]))
 """.lstrip()
 #: The earliest time that a zip archive can say.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-
-#: `python3 -c PLACE BASE NAME`, the agent's bytes on stdin: writes BASE/agent/NAME whole or not at all and prints the
-#: base's absolute path; on trouble one line on stderr and exit code 1.
-PLACE = """
-import os, sys
-try:
-    base = os.path.realpath(os.path.expanduser(sys.argv[1]))
-    folder = os.path.join(base, "agent")
-    os.makedirs(os.path.join(base, "incoming"), exist_ok=True)
-    os.makedirs(folder, exist_ok=True)
-    name = os.path.join(folder, sys.argv[2])
-    part = os.path.join(folder, "." + sys.argv[2] + ".%d" % os.getpid())
-    with open(part, "wb") as stream:
-        stream.write(sys.stdin.buffer.read())
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, name)
-    print(base)
-except OSError as error:
-    sys.exit("edgekit: %s: %s" % (error.filename, error.strerror))
-""".strip()
 
 
 @dataclass(frozen=True)
@@ -60,8 +35,7 @@ class AgentFile:
         return f"{self.digest16}.pyz"
 
 
-@cache
-def agent_file() -> AgentFile:
+def build_agent() -> AgentFile:
     """Pack edgekit/agent as a zipapp."""
     folder = Path(agent_package.__file__).parent
     sources = {f"agent/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in folder.rglob("*.py")}

@@ -37,7 +37,8 @@ def probe(base: Base, request: Request) -> ProbeAnswer:
     problem = write_problem(base)
     current, previous = base.target(base.current), base.target(base.previous)
     return {
-        "os": _system(),
+        "os": platform.system(),
+        "system": _system(),
         "arch": _arch(),
         "libc": _libc(),
         "pythons": _pythons(base),
@@ -87,7 +88,7 @@ def _libc() -> list[str | None]:
 
 
 def _pythons(base: Base) -> dict[str, str]:
-    """Pythons 3 that can be found, each once, path -> version; the one that runs this first."""
+    """Pythons 3 that can be found, each once, path -> version."""
     found = {own_python(): platform.python_version()}
     seen = {os.path.realpath(own_python())}
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *_FOLDERS]

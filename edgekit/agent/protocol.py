@@ -28,7 +28,8 @@ class Release(TypedDict):
 class ProbeAnswer(TypedDict):
     """`probe`: packages: [names]; python: null or path whose packages are meant."""
 
-    os: str
+    os: str  # "Linux"
+    system: str  # the distribution as it calls itself
     arch: str
     libc: list[str | None]
     pythons: dict[str, str]

@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": "plan",
     "build": "build",
     "inspect": "inspect",
+    "sign": "sign",
     "run": "run",
     "profile": "profile",
     "compare": "compare",

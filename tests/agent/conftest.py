@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from device import Device
+from agent_device import Device
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from typing import Any
 from edgekit.agent.__main__ import serve
 from edgekit.agent.errors import Trouble, explain
 from edgekit.agent.protocol import PROTOCOL
-from edgekit.agentfile import agent_file
+from edgekit.agentfile import build_agent
+
+AGENT = build_agent()
 
 #: Stands for the real ondevice package: leaves a mark that it ran, and behaves as the bundle says.
 ONDEVICE = """
@@ -117,9 +119,9 @@ class Device:
 
     def agent(self) -> Path:
         """The agent as a file; outside of the base, which a test may want to be missing."""
-        path = self.base.parent / agent_file().name
+        path = self.base.parent / AGENT.name
         if not path.exists():
-            path.write_bytes(agent_file().content)
+            path.write_bytes(AGENT.content)
         return path
 
     def want(self, bundle: Path, **fields: Any) -> dict[str, Any]:
