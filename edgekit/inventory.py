@@ -82,6 +82,8 @@ class Inventory:
         """
         if base is not None and not base.startswith(_BASES):
             raise ConfigError(f"--base: found {base!r}, expected /a/folder or ~/a/folder")
+        if python is not None and not python.startswith("/"):
+            raise ConfigError(f"--python: found {python!r}, expected the whole path of an interpreter there")
         found = {device.name: device for word in words for device in self._resolve(word)}
         return [
             Device(
@@ -143,6 +145,8 @@ def _problems(content: Content) -> Iterator[str]:
             yield f"hosts {name}: key 'address': {error}"
         if host.base is not None and not host.base.startswith(_BASES):
             yield f"hosts {name}: key 'base': found {host.base!r}, expected /a/folder or ~/a/folder"
+        if host.python is not None and not host.python.startswith("/"):
+            yield f"hosts {name}: key 'python': found {host.python!r}, expected the whole path of an interpreter there"
     for name, members in content.groups.items():
         if name in content.hosts:
             yield f"groups: '{name}' is a host too; give one of them another name"

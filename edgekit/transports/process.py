@@ -30,7 +30,7 @@ def finish(process: subprocess.Popen[bytes], feed: bytes | Feed, timeout_s: floa
         threading.Thread(target=_collect, args=(process.stdout, said), daemon=True),
         threading.Thread(target=_listen, args=(process.stderr, heard, hear), daemon=True),
     ]
-    with process, Watchdog(process, timeout_s) as watchdog:
+    with Watchdog(process, timeout_s) as watchdog:
         for listener in listeners:
             listener.start()
         with contextlib.suppress(BrokenPipeError):  # it ended early, and its last words say why
@@ -41,7 +41,8 @@ def finish(process: subprocess.Popen[bytes], feed: bytes | Feed, timeout_s: floa
             process.stdin.close()
         process.wait()
         for listener in listeners:
-            listener.join()
+            while listener.is_alive() and not watchdog.has_bitten:  # whoever else holds its pipes may live on
+                listener.join(0.1)
     return None if watchdog.has_bitten else Done(process.returncode, b"".join(said), "\n".join(heard))
 
 
@@ -85,11 +86,13 @@ def kill_session(process: subprocess.Popen[bytes]) -> None:
 
 
 def _collect(stream: IO[bytes], said: list[bytes]) -> None:
-    said.extend(stream)
+    with stream:
+        said.extend(stream)
 
 
 def _listen(stream: IO[bytes], heard: list[str], hear: Hear | None) -> None:
-    for line in stream:
-        heard.append(line.decode("utf-8", "replace").rstrip())
-        if hear:
-            hear(heard[-1])
+    with stream:
+        for line in stream:
+            heard.append(line.decode("utf-8", "replace").rstrip())
+            if hear:
+                hear(heard[-1])

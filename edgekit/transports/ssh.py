@@ -146,9 +146,9 @@ class Ssh:
         try:
             while not self._socket.exists():
                 if master.poll() is not None:
-                    raise explain(self.address, self._last_words(), self.options)
+                    raise explain(self.address, self._last_words(), self.options, self._resolve())
                 if time.monotonic() > deadline:
-                    raise explain(self.address, "Connection timed out", self.options)
+                    raise explain(self.address, "Connection timed out", self.options, {})
                 time.sleep(0.002)
         except BaseException:
             kill_session(master)
@@ -165,11 +165,20 @@ class Ssh:
             "RemoteCommand": "none", "RequestTTY": "no", "PermitLocalCommand": "no", "ClearAllForwardings": "yes",
             "LogLevel": "ERROR",
         }  # fmt: skip
+        return ["ssh", "-N", "-T", "-a", "-x", *self._destination(options)]
+
+    def _destination(self, options: Mapping[str, str]) -> list[str]:
         config = ["-F", str(self.options.ssh_config)] if self.options.ssh_config else []
         given = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         user = ["-l", self.address.user] if self.address.user else []
         port = ["-p", str(self.address.port)] if self.address.port else []
-        return ["ssh", "-N", "-T", "-a", "-x", *config, *given, *user, *port, "--", self.address.host]
+        return [*config, *given, *user, *port, "--", self.address.host]
+
+    def _resolve(self) -> dict[str, str]:
+        """What ssh makes of the address by its configuration: hostname, port, userknownhostsfile …"""
+        words = ["ssh", "-G", *self._destination(self.options.ssh_options)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=self.options.connect_s, check=False)
+        return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
 
     def _last_words(self) -> str:
         try:

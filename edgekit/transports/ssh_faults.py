@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 
 from ..errors import TransportError
 from .transport import Address, Options
 
-#: What ssh prints -> our line. The first that fits counts; {host} and {where} (its port, where given) are the device's.
+#: What ssh prints -> our line. The first that fits counts.
 _FAULTS = (
     (
         r"Could not resolve hostname (?P<name>\S+?):",
@@ -40,8 +41,7 @@ _FAULTS = (
     ),
     (
         r"Permission denied|Too many authentication failures",
-        "the device refuses this user or key; let it in by `ssh-copy-id {where_words}`, or name another key "
-        "(ssh-add, ~/.ssh/config)",
+        "the device refuses this user or key; let it in by `{copy}`, or name another key (ssh-add, ~/.ssh/config)",
     ),
     (r"(?P<said>(Bad owner or permissions on|.*[Bb]ad configuration option|Can't open user config file).*)", "{said}"),
     (r"(?P<said>(Unable to negotiate|no matching).*)", "{said}"),
@@ -49,19 +49,22 @@ _FAULTS = (
 )
 
 
-def explain(address: Address, said: str, options: Options) -> TransportError:
-    """ssh's last words as our error."""
-    host = address.host
-    port = ["-p", str(address.port)] if address.port else []
+def explain(address: Address, said: str, options: Options, resolved: Mapping[str, str]) -> TransportError:
+    """ssh's last words as our error. `resolved` is what `ssh -G` says of the device."""
+    host = resolved.get("hostname", address.host)
+    port = resolved.get("port", str(address.port or 22))
+    port_words = ["-p", port] if port != "22" else []
     config = ["-F", str(options.ssh_config)] if options.ssh_config else []
-    login = f"{address.user}@{host}" if address.user else host
+    login = f"{address.user}@{address.host}" if address.user else address.host
+    own_port = ["-p", str(address.port)] if address.port else []
+    known_hosts = resolved.get("userknownhostsfile", "~/.ssh/known_hosts").split()[0]
     facts = {
-        "where": f"{host} port {address.port}" if address.port else host,
-        "where_words": shlex.join([*port, login]),
-        "scan": shlex.join(["ssh-keyscan", *port, host]),
-        "login": shlex.join(["ssh", *config, *port, login]),
-        "known_hosts": options.ssh_options.get("UserKnownHostsFile", "~/.ssh/known_hosts"),
-        "entry": shlex.quote(f"[{host}]:{address.port}" if address.port and address.port != 22 else host),
+        "where": f"{host} port {port}" if port_words else host,
+        "copy": shlex.join(["ssh-copy-id", *config, *own_port, login]),
+        "scan": shlex.join(["ssh-keyscan", *port_words, host]),
+        "login": shlex.join(["ssh", *config, *own_port, login]),
+        "known_hosts": known_hosts,
+        "entry": shlex.quote(f"[{host}]:{port}" if port_words else host),
         "seconds": options.connect_s,
     }
     for pattern, line in _FAULTS:

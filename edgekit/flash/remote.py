@@ -1,0 +1,139 @@
+"""The agent on a device, as a function call: it is brought there when it is missing, and answers with one document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..agentfile import PROTOCOL, agent_file
+from ..errors import DeviceError
+from ..inventory import Device
+from ..transports import Done, Transport
+from ..transports.transport import Hear
+
+#: What the agent's own limit is exceeded by before the host gives up.
+GRACE_S = 15.0
+#: Where a user keeps the runtime, as our refusals advise; a device has it beside its releases.
+VENV = "venv/bin/python"
+_NO_AGENT, _NO_PYTHON = 66, 67
+#: How the agent's own last words begin where it cannot even read a request.
+_SPEAKER = "edgekit: "
+
+#: $1 base, $2 agent, $3 its size, $4 an interpreter or nothing, then its words. A device without the agent, or with
+#: one that a power cut left without its content, says so by its exit code.
+_LAUNCH = f"""
+agent=$1/agent/$2; size=$3; given=$4; venv=$1/{VENV}; shift 4
+[ -f "$agent" ] && [ "$(wc -c < "$agent")" -eq "$size" ] || exit {_NO_AGENT}
+if [ -n "$given" ]; then set -- "$given" "$agent" "$@"
+elif [ -x "$venv" ]; then set -- "$venv" "$agent" "$@"
+else set -- python3 "$agent" "$@"; fi
+command -v "$1" > /dev/null 2>&1 || exit {_NO_PYTHON}
+exec "$@"
+"""
+#: A line that breaks ends the file early, which is not one then.
+_BRING = """
+mkdir -p "$1/agent" && cat > "$1/agent/.$2.$$" || exit 1
+if [ "$(wc -c < "$1/agent/.$2.$$")" -eq "$3" ]; then
+  { sync "$1/agent/.$2.$$" 2> /dev/null || sync; } && mv "$1/agent/.$2.$$" "$1/agent/$2"
+else rm -f "$1/agent/.$2.$$"; exit 1; fi
+"""
+
+
+class Refusal(DeviceError):
+    """The agent's own answer that it will not or could not; `kind` is refused, failed or busy."""
+
+    def __init__(self, line: str, answer: Mapping[str, Any]) -> None:
+        super().__init__(line)
+        self.answer = answer
+        self.kind = str(answer.get("kind", "failed"))
+
+
+class Remote:
+    """A device's agent over an open transport."""
+
+    def __init__(self, transport: Transport, device: Device, wait_s: float = 0.0) -> None:
+        self.transport = transport
+        self.device = device
+        self.wait_s = wait_s
+
+    def call(
+        self, command: str, *, limit_s: float | None = None, hear: Hear | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """One command's answer; the line is given up after `limit_s`.
+
+        Raises Refusal where the agent says no, DeviceError where there is no answer.
+        """
+        content = self.request(**fields)
+        done = self.transport.run(self.words(command), content, limit_s, hear)
+        if done.code == _NO_AGENT:
+            self.bring()
+            done = self.transport.run(self.words(command), content, limit_s, hear)
+        return self.read(done)
+
+    def request(self, **fields: Any) -> bytes:
+        """What the agent reads from its stdin."""
+        return json.dumps({"protocol": PROTOCOL, "base": self.device.base, "wait_s": self.wait_s, **fields}).encode()
+
+    def words(self, command: str) -> list[str]:
+        """What runs the agent there."""
+        agent = agent_file()
+        given = [self._base, agent.name, str(len(agent.content)), self.device.python or "", command]
+        return ["sh", "-c", _LAUNCH, "edgekit", *given]
+
+    def bring(self) -> None:
+        """Put the agent there."""
+        agent = agent_file()
+        words = ["sh", "-c", _BRING, "edgekit", self._base, agent.name, str(len(agent.content))]
+        done = self.transport.run(words, agent.content)
+        if done.code:
+            raise DeviceError(
+                f"{self.device.name}: {self.device.base}: cannot be written there: {_one_line(_last(done.stderr))}; "
+                "choose a folder that this user may write (--base), or free some space"
+            )
+
+    def read(self, done: Done) -> dict[str, Any]:
+        """The answer in the last line of what the agent printed."""
+        if done.code == _NO_PYTHON:
+            raise DeviceError(self._no_python())
+        try:
+            answer = json.loads(_last(done.stdout.decode("utf-8", "replace")))
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict) or "ok" not in answer:
+            raise DeviceError(self._no_answer(done))
+        if not answer["ok"]:
+            raise Refusal(f"{self.device.name}: {_one_line(answer.get('error'))}", answer)
+        return answer
+
+    @property
+    def _base(self) -> str:
+        """The base for a shell: every session begins in the user's home."""
+        return self.device.base.removeprefix("~/")
+
+    def _no_python(self) -> str:
+        if self.device.python:
+            return (
+                f"{self.device.name}: no {self.device.python} there; name another python in the inventory or --python"
+            )
+        return (
+            f"{self.device.name}: no python3 there, which edgekit needs (3.9 or newer): sudo apt install python3 "
+            "python3-venv; or name the interpreter (python in the inventory, --python)"
+        )
+
+    def _no_answer(self, done: Done) -> str:
+        said = _last(done.stderr) or _last(done.stdout.decode("utf-8", "replace"))
+        if done.code == 1 and said.startswith(_SPEAKER):
+            return f"{self.device.name}: {_one_line(said.removeprefix(_SPEAKER))}"
+        return f"{self.device.name}: the agent there gave no answer (exit code {done.code}): {_one_line(said)}"
+
+
+def _last(text: str) -> str:
+    lines: Sequence[str] = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _one_line(said: object) -> str:
+    """What a device says, on one line of printable characters: it goes to a terminal."""
+    text = " ".join(str(said or "").split()) or "it said nothing"
+    return "".join(c if c.isprintable() else "?" for c in text)[:600]
