@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from ..agentfile import PROTOCOL, agent_file
+from ..agentfile import AgentFile, build_agent
 from ..errors import DeviceError
 from ..inventory import Device
 from ..transports import Done, Transport
 from ..transports.transport import Hear
 
+#: The agent's, which refuses any other.
+PROTOCOL = 1
 #: What the agent's own limit is exceeded by before the host gives up.
 GRACE_S = 15.0
 #: Where a user keeps the runtime, as our refusals advise; a device has it beside its releases.
@@ -77,13 +80,13 @@ class Remote:
 
     def words(self, command: str) -> list[str]:
         """What runs the agent there."""
-        agent = agent_file()
+        agent = _agent()
         given = [self._base, agent.name, str(len(agent.content)), self.device.python or "", command]
         return ["sh", "-c", _LAUNCH, "edgekit", *given]
 
     def bring(self) -> None:
         """Put the agent there."""
-        agent = agent_file()
+        agent = _agent()
         words = ["sh", "-c", _BRING, "edgekit", self._base, agent.name, str(len(agent.content))]
         done = self.transport.run(words, agent.content)
         if done.code:
@@ -126,6 +129,11 @@ class Remote:
         if done.code == 1 and said.startswith(_SPEAKER):
             return f"{self.device.name}: {_one_line(said.removeprefix(_SPEAKER))}"
         return f"{self.device.name}: the agent there gave no answer (exit code {done.code}): {_one_line(said)}"
+
+
+@cache
+def _agent() -> AgentFile:
+    return build_agent()
 
 
 def _last(text: str) -> str:
