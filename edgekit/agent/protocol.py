@@ -78,7 +78,7 @@ class StageAnswer(TypedDict):
 
 
 class RuntimeAnswer(TypedDict):
-    """`install_runtime`: digest; python: null or path; wheels: whether from the release's own wheels only."""
+    """`install_runtime`: digest; python: null or path; timeout_s. From the release's own wheels/ only."""
 
     digest: str
     python: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import disk
 from .base import Base
 from .errors import Failed, Refused
-from .manifest import MAX_BYTES, NAME, SIGNATURE_NAME, File, Manifest, is_digest, read_manifest
+from .manifest import MAX_BYTES, NAME, SIGNATURE_NAME, File, Manifest, read_manifest
 from .protocol import Needed, Request, StageAnswer, WantAnswer
 from .release import stray_files, wrong_files
 from .trust import MAX_BYTES as MAX_SIGNATURE_BYTES
@@ -32,7 +32,7 @@ def want(base: Base, request: Request) -> WantAnswer:
     base.prepare()
     needed = [_arrived(base, file) for file in _distinct(manifest) if not _has(base, file)]
     missing = [n for n in needed if n["have"] < n["size"]]
-    _check_space(base, sum(n["size"] - n["have"] for n in missing), len(manifest.files))
+    check_space(base, sum(n["size"] - n["have"] for n in missing), len(manifest.files))
     announced = {"allow_older": allow_older, "manifest": request.text("manifest"), "signature": signed}
     disk.write_file(announcement(base, manifest.digest), json.dumps(announced, ensure_ascii=False).encode())
     return {
@@ -79,8 +79,8 @@ def _arrived(base: Base, file: File) -> Needed:
     return {"sha256": file.sha256, "size": file.size, "have": have, "path": str(path)}
 
 
-def _check_space(base: Base, missing_bytes: int, files: int) -> None:
-    """Refuse where the disk, or its table of files, has no room."""
+def check_space(base: Base, missing_bytes: int, files: int) -> None:
+    """Refuse where the disk, or its table of files, has no room for that many bytes in that many files."""
     facts = os.statvfs(base.path)
     free = facts.f_bavail * facts.f_frsize
     needed = missing_bytes + SPARE_BYTES + SPARE_PER_FILE * files
@@ -205,17 +205,12 @@ def _repair(base: Base, manifest: Manifest, signature: Signature | None) -> list
     strangers = stray_files(base, manifest)
     for path in strangers:
         disk.remove(folder / path)
-    if signature is not None and base_signature_text(folder) != signature.text:
+    if signature is not None and _signature_text(folder) != signature.text:
         disk.write_file(folder / SIGNATURE_NAME, signature.text.encode(), 0o444)
     return wrong + strangers
 
 
-def base_signature_text(folder: Path) -> str | None:
+def _signature_text(folder: Path) -> str | None:
     """The text of a release's signature file, whatever it holds."""
     content = disk.read_file(folder / SIGNATURE_NAME, MAX_SIGNATURE_BYTES)
     return None if content is None else content.decode("utf-8", "replace")
-
-
-def is_incoming_name(name: str) -> bool:
-    """Whether a file in incoming/ is one that edgekit put there."""
-    return is_digest(name) or (name.endswith(".want") and is_digest(name[: -len(".want")]))
