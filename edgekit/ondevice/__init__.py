@@ -10,4 +10,5 @@ A leaf: the standard library, numpy, tokenizers and one runtime; nothing else of
     verify     the golden samples again, here
     sensors    one module per energy sensor
     profiler   latency, memory and energy, here
+    service    the bundle behind a local HTTP port, through switches
 """

@@ -1,4 +1,4 @@
-"""`python3 -m ondevice`: answers texts with the bundle around it, checks that bundle, or measures it."""
+"""`python3 -m ondevice`: answers texts with the bundle around it, checks that bundle, measures or serves it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .errors import OnDeviceError
 from .infer import Predictor
 from .profiler.command import add_profile_commands, positive
 from .profiler.regions import add_count_command
+from .service.command import add_serve_commands
 from .verify import verify
 
 
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--runtime", help="another runtime of the same format")
     shared.add_argument("--json", action="store_true", help="print one JSON document")
     top = argparse.ArgumentParser(prog="python3 -m ondevice", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="infer | verify | profile | count")
+    commands = top.add_subparsers(required=True, metavar="infer | verify | profile | count | serve")
     infer = commands.add_parser("infer", parents=[shared], help="label texts: arguments, a file, or standard input")
     infer.add_argument("texts", nargs="*", metavar="TEXT", help="none and no --file: standard input, a text a line")
     infer.add_argument("--file", type=Path, help="a text a line")
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     check.set_defaults(run=run_verify)
     add_profile_commands(commands, here)
     add_count_command(commands, here)
+    add_serve_commands(commands, here)
     return top
 
 

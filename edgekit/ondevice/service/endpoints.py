@@ -1,0 +1,248 @@
+"""What the service answers: /predict, /healthz and /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import OnDeviceError
+from ..infer import Predictor
+from ..profiler.machine import Watch
+from ..profiler.memory import Peak, resident
+from .metrics import CONTENT_TYPE, Metrics, family, gauge, info
+from .protocol import JSON_TYPE, Head, Refusal, Response, json_response
+
+METHODS = {"/predict": ("POST",), "/healthz": ("GET", "HEAD"), "/metrics": ("GET", "HEAD")}
+MAX_TEXTS = 64
+#: Requests that are answered or wait for the model; more are told to come again.
+MAX_IN_FLIGHT = 128
+#: One text takes seconds at the very most; a model that has computed for longer does not answer any more.
+STUCK_SECONDS = 60.0
+_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+
+
+class Release(NamedTuple):
+    """What is served."""
+
+    digest: str  # sha256 of its manifest.json, hex
+    name: str
+    edgekit: str  # the version that built it
+    golden: Mapping[str, Any]  # what verify.compare_golden found
+    load_seconds: float
+
+
+class Access(NamedTuple):
+    """Who may ask. Without a token, requests must name this machine as it is, not by some name that leads here."""
+
+    token: str | None = None
+    any_host: bool = False
+
+
+class Answers:
+    """The endpoints of one worker; the model computes in one thread, a text at a time, in the order of arrival."""
+
+    def __init__(self, predictor: Predictor, release: Release, access: Access, memory: Peak) -> None:
+        self.metrics = Metrics()
+        self.stopping = False
+        #: Of the supervisor: {"refused": {"release", "error"} or None, "switches": …, "refusals": …, "restarts": …}
+        self.note: Mapping[str, Any] = {}
+        self._predictor, self._release, self._memory = predictor, release, memory
+        for label in predictor.labels:
+            self.metrics.predictions.add(label, by=0)
+        self._token = None if access.token is None else _hashed(access.token)
+        self._any_host = access.any_host or access.token is not None
+        self._watch = Watch(Path("/"), sorted(os.sched_getaffinity(0)))
+        self._thread = ThreadPoolExecutor(1, "model")
+        self._in_flight = 0
+        self._since: float | None = None  # when the model began on the text that it computes now
+        self._started = time.monotonic()
+
+    def admit(self, head: Head) -> None:
+        """Token, host, path, method and type of the body."""
+        if self._token is not None:
+            kind, _, said = head.fields.get("authorization", "").partition(" ")
+            if not hmac.compare_digest(_hashed(said.strip()), self._token) or kind.lower() != "bearer":
+                raise Refusal(
+                    401, "no_token", "needs the header 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"}
+                )
+        if not self._any_host and not _is_this_machine(head.fields.get("host", "localhost")):
+            raise Refusal(421, "bad_request", "Host is some other name; ask localhost, or by address")
+        methods = METHODS.get(head.path)
+        if methods is None:
+            raise Refusal(404, "not_found", f"no such path; possible: {', '.join(METHODS)}")
+        if head.method not in methods:
+            allowed = ", ".join(methods)
+            raise Refusal(405, "bad_request", f"{head.path} takes {allowed}, not {head.method}", {"Allow": allowed})
+        kind = head.fields.get("content-type", "").partition(";")[0].strip().lower()
+        if head.method == "POST" and kind != JSON_TYPE:
+            raise Refusal(415, "bad_request", f"needs the header 'Content-Type: {JSON_TYPE}'")
+
+    async def answer(self, head: Head, body: bytes) -> Response:
+        """The response. Raises Refusal."""
+        if head.path == "/healthz":
+            return self._health()
+        if head.path == "/metrics":
+            return Response(200, self._exposition().encode(), CONTENT_TYPE)
+        began = time.perf_counter()
+        texts, single = parse_texts(body)
+        if self._in_flight >= MAX_IN_FLIGHT:
+            raise Refusal(503, "busy", "too many requests wait for the model; come again", {"Retry-After": "1"})
+        self._in_flight += 1
+        try:
+            answers = [await self._one(text) for text in texts]
+        except OnDeviceError as error:
+            raise Refusal(500, "model", str(error)) from None
+        finally:
+            self._in_flight -= 1
+        self.metrics.latency.observe(time.perf_counter() - began)
+        content = answers[0] if single else {"answers": answers}
+        return json_response(200, {**content, "release": self._release.digest})
+
+    def answered(self, path: str, status: int, reason: str | None) -> None:
+        """Count a response."""
+        self.metrics.requests.add(path if path in METHODS else "other", str(status))
+        if reason is not None:
+            self.metrics.errors.add(reason)
+
+    def abandoned(self) -> None:
+        """Count a client that went away."""
+        self.metrics.errors.add("client_gone")
+
+    def close(self) -> None:
+        """Compute no more."""
+        self._thread.shutdown(wait=False)
+
+    async def _one(self, text: str) -> dict[str, Any]:
+        """One text; between those of a request, others' get their turn."""
+        row, truncated, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, self._compute, text)
+        label = self._predictor.labels[max(range(len(row)), key=row.__getitem__)]
+        shares = {name: row[position] for position, name in enumerate(self._predictor.labels)}
+        self.metrics.inference.observe(seconds)
+        self.metrics.predictions.add(label)
+        self.metrics.confidence.observe(shares[label])
+        self.metrics.truncated.add(by=truncated)
+        return {"label": label, "probabilities": shares, "truncated": bool(truncated)}
+
+    def _compute(self, text: str) -> tuple[list[float], int, float]:
+        self._since = time.monotonic()
+        try:
+            began, before = time.perf_counter(), self._predictor.truncated
+            row: list[float] = self._predictor.probabilities([text])[0].tolist()
+            return row, self._predictor.truncated - before, time.perf_counter() - began
+        finally:
+            self._since = None
+
+    def _health(self) -> Response:
+        since = self._since
+        busy = 0.0 if since is None else time.monotonic() - since
+        trouble = None
+        if self.stopping:
+            trouble = "is stopping"
+        elif busy > STUCK_SECONDS:
+            trouble = f"the model has computed on one text for {busy:.0f} s"
+        content = {
+            "ok": trouble is None,
+            "error": trouble,
+            "release": self._release.digest,
+            "name": self._release.name,
+            "runtime": self._predictor.runtime,
+            "runtime_version": self._predictor.runtime_version,
+            "golden": self._release.golden,
+            "load_seconds": self._release.load_seconds,
+            "up_seconds": round(time.monotonic() - self._started, 3),
+            "refused": self.note.get("refused"),
+        }
+        return json_response(503 if trouble else 200, content)
+
+    def _exposition(self) -> str:
+        release, refused = self._release, self.note.get("refused")
+        facts = {
+            "release": release.digest, "name": release.name, "edgekit": release.edgekit,
+            "runtime": self._predictor.runtime, "runtime_version": str(self._predictor.runtime_version),
+        }  # fmt: skip
+        memory = {"rss": resident()["rss_mb"], "peak": self._memory.peak_rss_mb}
+        lines = [
+            *info("edgekit_release_info", "The release that answers here.", facts),
+            *self.metrics.lines(),
+            *gauge("edgekit_in_flight", "Requests that are answered or wait for the model.", self._in_flight),
+            *gauge("edgekit_model_load_seconds", "Loading this model and checking it.", release.load_seconds),
+            *gauge("edgekit_golden_ok", "Whether the golden samples agree.", float(bool(release.golden["ok"]))),
+            *gauge("edgekit_golden_max_difference", "Largest difference, logits.", release.golden["max_difference"]),
+            *gauge("edgekit_resident_memory_bytes", "Of this worker.", _bytes(memory["rss"])),
+            *gauge("edgekit_peak_memory_bytes", "Of this worker, since it began to load.", _bytes(memory["peak"])),
+            *gauge("edgekit_temperature_celsius", "Of the processor.", self._watch.temperature_c()),
+            *gauge("edgekit_release_refused", "Whether a newer release was refused.", float(refused is not None)),
+        ]
+        if refused:
+            lines += info("edgekit_release_refused_info", "It, and why.", {k: str(v) for k, v in refused.items()})
+        for key, text in (
+            ("switches", "Releases that took over."),
+            ("refusals", "Releases that did not load or differed."),
+            ("restarts", "Workers that had died and were started again."),
+        ):
+            lines += family(f"edgekit_{key}_total", "counter", text, [((), (), self.note.get(key, 0))])
+        return "\n".join(lines) + "\n"
+
+
+def parse_texts(body: bytes) -> tuple[Sequence[str], bool]:
+    """The texts that a body asks for, and whether it is one by the key `text`. Raises Refusal."""
+    try:
+        asked = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"the body is not JSON in UTF-8: {error}") from None
+    if not isinstance(asked, dict) or len(asked) != 1 or not set(asked) <= {"text", "texts"}:
+        found = f"the keys {', '.join(sorted(asked))[:80] or 'none'}" if isinstance(asked, dict) else _kind(asked)
+        raise _bad(f'found {found}; expected {{"text": "…"}} or {{"texts": ["…", …]}}')
+    single = "text" in asked
+    texts = [asked["text"]] if single else asked["texts"]
+    if not isinstance(texts, list):
+        raise _bad(f"texts: found {_kind(texts)}, expected a list of strings")
+    if not 1 <= len(texts) <= MAX_TEXTS:
+        raise _bad(f"texts: found {len(texts)}, expected 1 to {MAX_TEXTS}")
+    for position, text in enumerate(texts):
+        name = "text" if single else f"texts[{position}]"
+        if not isinstance(text, str):
+            raise _bad(f"{name}: found {_kind(text)}, expected a string")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise _bad(f"{name}: has half of a surrogate pair, which is no character") from None
+    return texts, single
+
+
+def _bad(message: str) -> Refusal:
+    return Refusal(400, "bad_request", message)
+
+
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), "a number")
+
+
+def _hashed(token: str) -> bytes:
+    """Of one length, whatever the token's, so that comparing tells nothing of it."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a Host field is an address or localhost: a web page may give a name of its own this machine's address."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
+    if name.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _bytes(megabytes: float | None) -> float | None:
+    return None if megabytes is None else round(megabytes * 1e6)
