@@ -13,6 +13,7 @@ from typing import Any
 from .errors import ProfileError
 from .ondevice.profiler.document import document_id
 
+_HANDED_ON = (signal.SIGTERM, signal.SIGHUP)
 #: How the profiler's own lines begin, and how those of them end that are progress.
 _SPEAKER, _GOES_ON = "ondevice: ", " …"
 
@@ -20,8 +21,9 @@ _SPEAKER, _GOES_ON = "ondevice: ", " …"
 def run_profiler(words: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     """The document of `python3 -m ondevice profile WORDS` on this machine; `say` gets its progress, a line each.
 
-    Ctrl-C reaches the profiler too, which then ends early and still answers. Raises ProfileError where nothing was
-    measured; otherwise a profiler that was killed leaves what it had printed, marked partial.
+    Ctrl-C reaches the profiler too, which then ends early and still answers; SIGTERM and SIGHUP are handed on. Raises
+    ProfileError where nothing was measured; otherwise a profiler that was killed leaves what it had printed, marked
+    partial.
     """
     document: dict[str, Any] | None = None
     heard: list[str] = []
@@ -32,6 +34,7 @@ def run_profiler(words: Sequence[str], say: Callable[[str], None]) -> dict[str, 
         assert process.stdout is not None
         listener = threading.Thread(target=_listen, args=(process.stderr, heard, say), daemon=True)
         listener.start()
+        handlers = {n: signal.signal(n, lambda number, _: process.send_signal(number)) for n in _HANDED_ON}
         while True:
             try:
                 for line in process.stdout:
@@ -41,10 +44,13 @@ def run_profiler(words: Sequence[str], say: Callable[[str], None]) -> dict[str, 
                 break
             except KeyboardInterrupt:
                 continue  # the profiler has had it too, and says what it has
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if document is None:
         raise ProfileError(_reason(code, heard))
-    if code < 0:
-        document["partial"] = document["partial"] or f"the profiler was killed by {signal.Signals(-code).name}"
+    if code and not document["partial"]:
+        ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed: {_reason(code, heard)}"
+        document["partial"] = f"the profiler {ended}"
         document["id"] = document_id(document)
     return document
 

@@ -175,7 +175,7 @@ def _info(name: str, log: Path, readings: Readings, window: list[_Window], idle:
 
 def _amended(profile: Profile, rows: dict[str, dict[str, Any]], info: dict[str, Any]) -> Profile:
     """The profile with the meter's rows and the headline that follows."""
-    document = profile.model_dump(mode="json", by_alias=True)
+    document = profile.document()
     scenarios, energy = document["scenarios"], document["energy"]
     for scenario, row in rows.items():
         scenarios[scenario]["energy"].append(row)

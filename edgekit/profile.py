@@ -6,12 +6,13 @@ import base64
 import json
 import zlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import ProfileError
+from .ondevice.profiler.document import document_id
 from .tomlfile import validate
 
 SCHEMA = 1
@@ -274,6 +275,10 @@ class Profile(Part):
     operators: Operators | None
     notes: list[str]
 
+    def document(self) -> dict[str, Any]:
+        """The JSON document that it was read from."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
     @property
     def marks(self) -> list[str]:
         """Every reason to doubt this run, for every view to show."""
@@ -297,9 +302,11 @@ def parse_profile(content: bytes, source: str) -> Profile:
     from .errors import ConfigError
 
     try:
-        document = json.loads(content)
+        document = json.loads(content, parse_constant=_refuse)
     except ValueError as error:
         raise ProfileError(f"{source}: not JSON, or cut short: {error}") from None
+    except RecursionError:
+        raise ProfileError(f"{source}: not a profile: nested too deeply") from None
     if not isinstance(document, dict) or document.get("kind") != "edgekit-profile":
         found = document.get("kind") if isinstance(document, dict) else type(document).__name__
         raise ProfileError(f"{source}: not a profile: key 'kind': found {found!r}, expected 'edgekit-profile'")
@@ -308,6 +315,13 @@ def parse_profile(content: bytes, source: str) -> Profile:
             f"{source}: profile schema {document.get('schema')!r}, this edgekit knows {SCHEMA}; profile again"
         )
     try:
-        return validate(Profile, document, source)
+        profile = validate(Profile, document, source)
     except ConfigError as error:
         raise ProfileError(str(error)) from None
+    if profile.id != document_id(document):
+        raise ProfileError(f"{source}: changed since it was measured: its id is {profile.id}, its content's is another")
+    return profile
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no measurement")

@@ -14,6 +14,7 @@ from profiles import given, make_energy, make_profile
 from edgekit import measure
 from edgekit.cli import cli
 from edgekit.errors import EdgekitError
+from edgekit.ondevice.profiler.document import document_id
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_the_figures_are_shown_with_their_doubts_and_kept(profile: Any, tmp_path
         machine__marks=["throttled: under-voltage"], notes=["a note"], partial="stopped by SIGINT",
     )  # fmt: skip
     done, _ = profile("m.tflite", document=document)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output  # a partial profile is no success
     assert "doubt: throttled: under-voltage" in done.output
     assert "doubt: partial: stopped by SIGINT" in done.output
     assert "note: a note" in done.output
@@ -77,6 +78,7 @@ def test_energy_says_its_sensor_scope_and_method(profile: Any) -> None:
         "problems": ["idle: the counter never moved"],
     }  # fmt: skip
     document["scenarios"]["SingleStream"]["energy"] = [window]
+    document["id"] = document_id(document)
     done, _ = profile("m.tflite", document=document)
     sensor = document["energy"]["sensors"][0]
     assert f"3.2 mJ ±3.1 % an inference, unknown without idle; 4 W by {sensor['name']}" in done.output
@@ -95,7 +97,10 @@ def test_json_is_the_document_and_nothing_else(profile: Any, tmp_path: Path) -> 
         (("m.tflite", "--sustained", "10x"), "found '10x'; possible: 90s, 10m, 1h"),
         (("m.tflite", "--min-seconds", "0"), "0 is not in the range x>0"),
         (("m.tflite", "--scenario", "Streaming"), "'Streaming' is not one of"),
-        (("pi@kitchen",), "on a device: ssh pi@kitchen 'cd BUNDLE && python3 -m ondevice profile' > p.json"),
+        (
+            ("pi@kitchen",),
+            "on a device: ssh pi@kitchen 'cd BUNDLE && python3 -m ondevice profile' | tail -n 1 > profile.json",
+        ),
     ],
 )
 def test_wrong_words_are_refused_in_a_line(profile: Any, words: tuple[str, ...], line: str) -> None:
@@ -109,3 +114,36 @@ def test_a_core_that_cannot_be_emulated_is_refused_by_name(profile: Any) -> None
     done, _ = profile("m.tflite", "--emulate", "cortex-a73")
     assert isinstance(done.exception, EdgekitError)
     assert "cortex-a7" in str(done.exception)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(profile: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out, line in ((tmp_path, "is a folder"), (tmp_path / "file" / "p.json", "cannot be made")):
+        done, passed = profile("m.tflite", "-o", str(out))
+        assert isinstance(done.exception, EdgekitError)
+        assert line in str(done.exception)
+        assert not passed
+
+
+def test_a_name_cannot_lead_out_of_the_folder(profile: Any, tmp_path: Path) -> None:
+    profile("m.tflite", document=make_profile([1.0] * 9, subject__name="../../escape"))
+    (kept,) = (tmp_path / "profiles").iterdir()
+    assert kept.name.startswith("_.._escape-")
+
+
+def test_options_of_a_measurement_are_refused_beside_a_count(profile: Any) -> None:
+    done, _ = profile("m.tflite", "--emulate", "cortex-a76", "--ops", "--scenario", "Server")
+    assert done.exit_code == 2
+    assert "--scenario, --ops: not with --emulate" in done.output
+
+
+def test_a_meters_log_is_added_to_a_kept_profile_and_a_bad_log_loses_nothing(profile: Any, tmp_path: Path) -> None:
+    kept = tmp_path / "p.json"
+    kept.write_text(json.dumps(make_profile([1.0] * 9)))
+    done, passed = profile(str(kept), "--external", str(tmp_path / "none.csv"), "-o", str(tmp_path / "out.json"))
+    assert not passed
+    assert isinstance(done.exception, EdgekitError)
+    assert "none.csv: cannot be read" in str(done.exception)
+    done, _ = profile("m.tflite", "--external", str(tmp_path / "none.csv"), "-o", str(tmp_path / "measured.json"))
+    assert isinstance(done.exception, EdgekitError)
+    assert json.loads((tmp_path / "measured.json").read_text())["kind"] == "edgekit-profile"

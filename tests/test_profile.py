@@ -37,7 +37,7 @@ def test_a_profile_is_read_from_its_file_with_every_figure(tmp_path: Path) -> No
     assert single.p50.low is not None
     assert single.p50.high is not None
     assert single.p50.low < single.p50.value < single.p50.high < single.p90.value
-    assert parse_profile(profile.model_dump_json(by_alias=True).encode(), "written again") == profile
+    assert parse_profile(json.dumps(profile.document()).encode(), "written again") == profile
 
 
 def test_the_raw_samples_come_back_to_the_nanosecond() -> None:
@@ -124,3 +124,24 @@ def test_an_unknown_scenario_is_refused() -> None:
     document = make_profile()
     document["scenarios"]["Streaming"] = document["scenarios"].pop("SingleStream")
     assert "scenarios: key 'Streaming': found 'Streaming', expected 'SingleStream', " in refusal(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (('"p50": {"value": ', '"p50": {"value": 0'), "not JSON"),
+        (('"seconds": 30.0', '"seconds": NaN'), "NaN is no measurement"),
+        (('"seconds": 30.0', '"seconds": 31.0'), "changed since it was measured: its id is "),
+        (('"notes": []', f'"notes": {"[" * 100_000}'), "nested too deeply"),
+    ],
+)
+def test_a_profile_that_was_changed_is_refused(change: tuple[str, str], line: str) -> None:
+    text = json.dumps(make_profile())
+    assert change[0] in text
+    with pytest.raises(ProfileError, match=line):
+        parse_profile(text.replace(*change, 1).encode(), "p.json")
+
+
+def test_whole_numbers_may_be_written_either_way() -> None:
+    text = json.dumps(make_profile()).replace('"seconds": 30.0', '"seconds": 30')
+    assert parse_profile(text.encode(), "p.json").seconds == 30.0

@@ -22,6 +22,8 @@ COMMANDS = {
     "inspect": "inspect",
     "sign": "sign",
     "run": "run",
+    "flash": "flash",
+    "devices": "devices",
     "profile": "profile",
     "compare": "compare",
     "cost": "cost",
@@ -85,7 +87,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("edgekit: stopped; what is finished is kept, the same command goes on from there", err=True)
+        kept = "; what is finished is kept, the same command goes on from there" if "build" in sys.argv[1:2] else ""
+        click.echo(f"edgekit: stopped{kept}", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()

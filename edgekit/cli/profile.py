@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import ProfileError
 from .console import json_option, print_json
 
 if TYPE_CHECKING:
     from ..profile import Interval, Profile, ScenarioResult
 
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
+#: What `--emulate` takes beside itself.
+_OF_A_COUNT = {"what", "out", "samples", "seed", "emulate", "quiet", "as_json"}
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -36,7 +40,7 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.command(
     "profile", epilog="Example: edgekit profile dist/distilbert-int8-raspberrypi --ops -o profiles/here.json"
 )
-@click.argument("what", metavar="BUNDLE|MODEL", type=click.Path(path_type=Path))
+@click.argument("what", metavar="BUNDLE|MODEL|PROFILE", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="[default: profiles/<name>-<id>.json]")
 @click.option(
     "--scenario",
@@ -84,43 +88,91 @@ def command(
 ) -> None:  # fmt: skip
     """Measure latency in MLPerf's scenarios, memory and energy of a bundle, a .tflite, .xml or .onnx on this machine.
 
-    On a device: `python3 -m ondevice profile` in the bundle's folder; its last line is the profile.
+    On a device: `python3 -m ondevice profile` in the bundle's folder; its last line is the profile. Given a profile's
+    JSON, --external adds a meter's log to it afterwards.
     """
     say = (lambda _: None) if quiet else _progress
+    keeper = Keeper(out, as_json)
     if emulate:
-        _count(what, emulate, options, out, say, as_json)
+        _refuse_beside_emulate()
+        _count(what, emulate, options, say, keeper)
         return
-    from ..measure import run_profiler
-    from ..profile import parse_profile
+    if what.suffix == ".json" and external:
+        from ..profile import read_profile
 
-    if "@" in str(what) and not what.exists():
-        raise click.UsageError(f"{what}: on a device: ssh {what} 'cd BUNDLE && python3 -m ondevice profile' > p.json")
-    document = run_profiler(_words(what, options), say)
-    profile = parse_profile(json.dumps(document).encode(), str(what))
+        profile = read_profile(what)
+    elif "@" in str(what) and not what.exists():
+        there = "cd BUNDLE && python3 -m ondevice profile"
+        raise click.UsageError(f"{what}: on a device: ssh {what} '{there}' | tail -n 1 > profile.json")
+    else:
+        profile = _measure(what, options, say)
     if external:
         from ..meter import add_external
 
+        keeper.keep(profile.document(), profile.subject.name)  # whatever the log is like
         profile = add_external(profile, external, external_offset)
-        document = profile.model_dump(mode="json", by_alias=True)
-    name = f"{profile.subject.name}-{profile.id}.json"
-    _deliver(document, describe(profile), out or Path("profiles") / name, as_json)
+    keeper.deliver(profile.document(), profile.subject.name, describe(profile))
+    if profile.partial:
+        raise click.exceptions.Exit(1)
 
 
-def _deliver(document: dict[str, Any], lines: Sequence[str], path: Path, as_json: bool) -> None:
-    """Keep the document in its file, and show it."""
-    from ..atomic import write_text
+def _measure(what: Path, options: dict[str, Any], say: Callable[[str], None]) -> Profile:
+    from ..measure import run_profiler
+    from ..profile import parse_profile
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(document, ensure_ascii=False) + "\n")
-    if as_json:
-        print_json(document)
-    else:
-        click.echo("\n".join([*lines, f"kept in {path}"]))
+    return parse_profile(json.dumps(run_profiler(_words(what, options), say)).encode(), str(what))
 
 
-def _count(
-    what: Path, core: str, options: dict[str, Any], out: Path | None, say: Callable[[str], None], as_json: bool
-) -> None:
+class Keeper:
+    """Where documents go. The place is looked at before anything is measured. Raises ProfileError."""
+
+    def __init__(self, out: Path | None, as_json: bool) -> None:
+        self._out, self._as_json = out, as_json
+        folder = out.parent if out else Path("profiles")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProfileError(f"{folder}: cannot be made: {error.strerror}; choose another place by --out") from None
+        if out and out.is_dir():
+            raise ProfileError(f"{out}: is a folder; name a file by --out")
+        if not os.access(folder, os.W_OK):
+            raise ProfileError(f"{folder}: no permission to write there; choose another place by --out")
+
+    def keep(self, document: dict[str, Any], name: str) -> Path:
+        """Write it, whole or not at all; the path."""
+        from ..atomic import write_text
+
+        safe = re.sub(r"[^\w.+-]+", "_", name).lstrip(".")
+        path = self._out or Path("profiles") / f"{safe}-{document['id']}.json"
+        try:
+            write_text(path, json.dumps(document, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise ProfileError(f"{path}: cannot be written: {error.strerror}") from None
+        return path
+
+    def deliver(self, document: dict[str, Any], name: str, lines: Sequence[str]) -> None:
+        """Keep it and show it."""
+        path = self.keep(document, name)
+        if self._as_json:
+            print_json(document)
+        else:
+            click.echo("\n".join([*lines, f"kept in {path}"]))
+
+
+def _refuse_beside_emulate() -> None:
+    """Options that say how to measure mean nothing to a count. Raises UsageError naming them."""
+    context = click.get_current_context()
+    given = [
+        param.opts[0]
+        for param in context.command.params
+        if param.name not in _OF_A_COUNT
+        and context.get_parameter_source(str(param.name)) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: not with --emulate, which counts instructions")
+
+
+def _count(what: Path, core: str, options: dict[str, Any], say: Callable[[str], None], keeper: Keeper) -> None:
     """Instructions of an emulated core instead of milliseconds."""
     from ..emulate.count import count_instructions
 
@@ -144,8 +196,7 @@ def _count(
         f"{found.inferences} inferences in each run, {spread}{golden}",
         *(f"  note: {note}" for note in found.notes),
     ]
-    name = f"{found.subject.name}-{found.core}-{found.id}.json"
-    _deliver(found.document(), lines, out or Path("profiles") / name, as_json)
+    keeper.deliver(found.document(), f"{found.subject.name}-{found.core}", lines)
 
 
 def _progress(line: str) -> None:
