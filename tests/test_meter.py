@@ -303,3 +303,30 @@ def test_a_log_says_which_lines_it_came_from(tmp_path: Path) -> None:
     assert log.watts == pytest.approx([4.5, 4.6])
     assert log.seconds == [datetime(2026, 9, 21, 14, 13, second, tzinfo=UTC).timestamp() for second in (20, 21)]
     assert (log.of_day, log.zoned) == (False, False)
+
+
+def test_a_log_that_overlaps_by_chance_is_not_taken_for_utc(tmp_path: Path) -> None:
+    """It holds the run in one other zone only, and at UTC it overlaps a part."""
+    path = write_log(tmp_path, moments(-3, 3), lambda t: iso(t + 900))
+    with pytest.raises(ProfileError, match="say which|no overlap"):
+        add_external(profile(), path, None)
+
+
+@pytest.mark.parametrize("header", ["mW (mW)", "power mW", "P [mW]"])
+def test_a_unit_that_is_named_twice_counts_once(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"time,{header}\n1795304068,5000\n1795304069,5000\n")
+    assert read_log(path).watts == [5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("time,W\n1e30,5\n1e30,5\n", "line 2: time '1e30' counts from no known moment"),
+        (f"time,W\n{'1' * 200_000},5\n", "not a table: field larger than field limit"),
+    ],
+)
+def test_cells_that_are_absurd_are_one_line(content: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(content)
+    with pytest.raises(ProfileError, match=line):
+        read_log(tmp_path / "log.csv")

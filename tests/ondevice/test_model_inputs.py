@@ -174,3 +174,11 @@ def test_files_that_are_no_samples_are_refused(tmp_path: Path) -> None:
         with pytest.raises(OnDeviceError, match=r"e\.npz: not an array file, or cut short") as caught:
             load_samples(tmp_path / "e.npz", two)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", ["(99999999999, 99999999)", "(3,", "("])
+def test_a_header_that_lies_is_one_line(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(OnDeviceError, match=r"x\.npy: not an array file, or cut short"):
+        load_samples(tmp_path / "x.npy", [Tensor("x", (1, 3), np.dtype(np.float32))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,11 @@ from ..runtimes.model import Tensor
 SAFE_VOCABULARY = 100
 #: At least this share of a text's places is filled; the rest is its padded tail.
 MIN_FILLED = 0.25
+
+#: What numpy raises over files that it cannot read; a damaged header may name an array of any size.
+_DAMAGE = (
+    ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, MemoryError, SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 
 #: What a kind of input is fed, for the note.
 _WORDS = {
@@ -151,7 +157,7 @@ def _read(path: Path, inputs: Sequence[Tensor]) -> dict[str, Array]:
             return {name: found[name] for name in found.files}
     except OSError as error:
         raise OnDeviceError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+    except _DAMAGE as error:
         raise OnDeviceError(f"{path}: not an array file, or cut short: {error}") from None
 
 

@@ -33,6 +33,10 @@ class What(NamedTuple):
 
 def find(path: Path, runtime: str | None, threads: int | None) -> What:
     """Look at a path without loading it. Raises OnDeviceError where it is neither a bundle nor a model."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise OnDeviceError(f"{str(path)!r}: runtimes take names in UTF-8 only; rename it") from None
     if path.is_dir():
         wanted = read_manifest(path)["runtime"]
         missing = [key for key in ("name", "threads", "device") if key not in wanted]
