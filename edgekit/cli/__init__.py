@@ -76,7 +76,8 @@ def main() -> None:
     gc.set_threshold(100_000, 50, 50)  # imports make many objects and little garbage: looking for it took a fifth
     atexit.register(gc.freeze)  # of a short command's time, and at the exit it is of no use at all
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)  # a command that exits with a code leaves by returning it
+        sys.exit(code if isinstance(code, int) else 0)
     except EdgekitError as error:
         for line in str(error).splitlines():
             click.echo(f"edgekit: {line}", err=True)

@@ -74,7 +74,13 @@ def needs_of(bundle: Bundle) -> Needs:
 
 def objections(needs: Needs, probe: Mapping[str, Any], device: Device) -> list[str]:
     """Why it cannot work. Empty: nothing is known that speaks against it."""
-    return [*_machine(needs, probe), *_memory(needs, probe), *_base(probe), *_runtime(needs, probe, device)]
+    machine = [*_machine(needs, probe), *_memory(needs, probe), *_base(probe)]
+    return machine or list(_runtime(needs, probe, device))
+
+
+def lacking(needs: Needs, probe: Mapping[str, Any]) -> list[str]:
+    """The packages that the probed interpreter does not have."""
+    return [package for package in needs.packages if probe["runtime"].get(package) is None]
 
 
 def doubts(needs: Needs, probe: Mapping[str, Any], now_unix: float | None = None) -> list[str]:
@@ -138,7 +144,7 @@ def _base(probe: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _runtime(needs: Needs, probe: Mapping[str, Any], device: Device) -> Iterator[str]:
-    missing = [package for package in needs.packages if probe["runtime"].get(package) is None]
+    missing = lacking(needs, probe)
     if not missing or needs.has_wheels:
         return
     why = list(_uninstallable(missing, probe))

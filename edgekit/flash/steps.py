@@ -22,7 +22,7 @@ from ..bundle import Bundle
 from ..errors import BundleError, DeviceError, EdgekitError
 from ..inventory import Device
 from ..transports import Options, connect
-from .fit import Needs, check_target, doubts, needs_of, objections
+from .fit import Needs, check_target, doubts, lacking, needs_of, objections
 from .remote import GRACE_S, Refusal, Remote
 from .result import FlashResult, Reporter, Silent, Step
 from .send import plan_transfer, send
@@ -117,14 +117,33 @@ class _Run:
     def _probe(self) -> bool:
         """Whether the device runs this bundle already."""
         with self._step("probe") as note:
-            probe = self.remote.call("probe", packages=list(self.needs.packages), python=self.device.python)
+            probe = self._ask(self.device.python)
             current = probe["current"]
             self.result.board = probe["machine"]
             self.result.previous = current and current["digest"]
+            runs_it = self.result.previous == self.bundle.digest
+            if not runs_it and not self.device.python and lacking(self.needs, probe):
+                probe = self._ask_others(probe)
             note.append(_describe(probe))
         self.result.notes += doubts(self.needs, probe)
-        self._refuse(objections(self.needs, probe, self.device))
-        return self.result.previous == self.bundle.digest
+        if not runs_it:
+            self._refuse(objections(self.needs, probe, self.device))
+        return runs_it
+
+    def _ask(self, python: str | None) -> dict[str, Any]:
+        return self.remote.call("probe", packages=list(self.needs.packages), python=python)
+
+    def _ask_others(self, probe: dict[str, Any]) -> dict[str, Any]:
+        """The probe of another interpreter there that has the runtime: what runs now, or one that lies around."""
+        shown = self.remote.call("show")["releases"] if probe["current"] else []
+        ran = [release["python"] for release in shown if release["current"] and release["python"]]
+        for python in dict.fromkeys([*ran, *probe["pythons"]]):
+            if python != probe["python"]:
+                other = {**self._ask(python), "pythons": probe["pythons"]}
+                if not lacking(self.needs, other):
+                    self.python = python
+                    return other
+        return probe
 
     def _want(self) -> list[dict[str, Any]]:
         with self._step("want") as note:
@@ -227,7 +246,7 @@ def _describe(probe: dict[str, Any]) -> str:
     python = probe["pythons"].get(probe["python"], "")
     current = probe["current"]
     words = [
-        probe["machine"] or probe["arch"], libc, f"Python {python}".strip(),
+        probe["machine"] or probe["arch"], libc, f"Python {python}" if python else "",
         f"{probe['free_mb']:.0f} MB free" if probe["free_mb"] is not None else "",
         f"runs {current['name'] or current['digest'][:16]}" if current else "runs no bundle yet",
     ]  # fmt: skip

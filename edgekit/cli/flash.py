@@ -1,0 +1,121 @@
+"""`edgekit flash`: a bundle onto devices."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import Rate, duration, json_option, print_json, size
+from .device_options import Way, device_options, devices_argument
+
+if TYPE_CHECKING:
+    from ..flash import FlashResult, Step
+
+#: Back to the line's begin, and what stood there is gone.
+_CLEAR = "\r\x1b[K"
+
+
+class Lines:
+    """A line per finished step; while bytes travel, how far and how fast."""
+
+    def __init__(self, quiet: bool, err: bool) -> None:
+        self._quiet = quiet
+        self._err = err
+        self._is_terminal = (sys.stderr if err else sys.stdout).isatty()
+        self._device = ""
+        self._rate = Rate()
+        self._spoke = 0.0
+
+    def started(self, device: str, step: str) -> None:
+        """Name the device once."""
+        if device != self._device:
+            self._device = device
+            self._say(device)
+        self._rate, self._spoke = Rate(), time.monotonic()
+
+    def progress(self, done: int, total: int) -> None:
+        """On a terminal a line that moves, elsewhere one every ten seconds."""
+        rate = self._rate.of(done, "B")
+        now = time.monotonic()
+        if now - self._spoke < (0.2 if self._is_terminal else 10):
+            return
+        self._spoke = now
+        left = f", {duration((total - done) / rate)} left" if rate else ""
+        line = f"  send       {size(done)} of {size(total)}, {size(rate)}/s{left}"
+        self._say(f"{_CLEAR}{line}" if self._is_terminal else line, nl=not self._is_terminal)
+
+    def heard(self, line: str) -> None:
+        """What the device says."""
+        self._say(f"             {line} …")
+
+    def finished(self, device: str, step: Step) -> None:
+        """What was done, how long it took."""
+        self._say(f"{_CLEAR if self._is_terminal else ''}  {step.name:9} {step.seconds:6.2f} s  {step.note}".rstrip())
+
+    def ended(self, result: FlashResult) -> None:
+        """One line for a device that is well, on stderr for one that is not."""
+        for note in result.notes:
+            self._say(f"  note: {result.device}: {note}")
+        if result.error is not None:
+            for line in result.error.splitlines():
+                click.echo(f"edgekit: {line}", err=True)
+        elif not self._err:
+            click.echo(describe(result))
+
+    def _say(self, text: str, nl: bool = True) -> None:
+        if not self._quiet:
+            click.echo(text, err=self._err, nl=nl)
+
+
+def describe(result: FlashResult) -> str:
+    """A device that is well, in one line."""
+    transfer = result.transfer
+    if result.outcome == "unchanged":
+        return f"{result.device}: runs this bundle already ({result.seconds:.1f} s)"
+    if result.outcome == "planned":
+        resumed = f" ({size(transfer.bytes_resumed)} arrived before)" if transfer.bytes_resumed else ""
+        return f"{result.device}: {transfer.files} files, {size(transfer.bytes_missing)} would travel{resumed}"
+    return f"{result.device}: flashed, {size(transfer.bytes_sent)} sent, {duration(result.seconds)}"
+
+
+@click.command("flash", epilog="Example: edgekit flash dist/distilbert-int8-raspberrypi pi@kitchen.local")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@devices_argument
+@click.option("--dry-run", is_flag=True, help="Say what would travel, and what speaks against it; change nothing.")
+@click.option("--again", is_flag=True, help="All steps, also where the device runs this bundle; mends damaged files.")
+@click.option("--allow-older", is_flag=True, help="Also a bundle that was signed before the one that runs.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first device that fails.")
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Seconds to wait for another edgekit there.")
+@device_options
+@click.option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
+@json_option
+def command(
+    bundle: Path, devices: tuple[str, ...], dry_run: bool, again: bool, allow_older: bool, fail_fast: bool, wait: float,
+    way: Way, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Put a bundle onto devices, one after the other, and make it current where it answers as it did here.
+
+    DEVICE is user@host[:port], a name or group of the inventory, or local:FOLDER. What cannot work is refused before
+    anything travels; only what is missing does, and goes on where it broke off. A device whose health check fails
+    goes back by itself to what it ran.
+    """
+    from ..bundle import open_bundle
+    from ..flash import FlashOptions, document, flash_each
+
+    found = way.find(devices)
+    opened = open_bundle(bundle)
+    options = FlashOptions(dry_run, again, allow_older, way.timeout, wait, way.line())
+    results = flash_each(opened, found, options, Lines(quiet, as_json), fail_fast)
+    if as_json:
+        print_json(document(opened, results))
+    failed = [result for result in results if not result.ok]
+    if failed:
+        if len(found) > 1:
+            names = ", ".join(result.device for result in failed)
+            skipped = f", {len(found) - len(results)} not tried" if len(results) < len(found) else ""
+            click.echo(f"edgekit: {len(failed)} of {len(found)} devices failed ({names}){skipped}", err=True)
+        raise click.exceptions.Exit(failed[0].exit_code)
