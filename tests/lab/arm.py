@@ -3,10 +3,10 @@
     def test_something(arm: ArmDevice) -> None:       # pi@127.0.0.1, python3 with the real aarch64 wheels
         arm.ssh("uname -m"); arm.home / ".edgekit"    # all of lab.device.Device: address, ssh_options, kill_…()
 
-`arm` is one device for the whole run (it starts in 1 s) that is emptied before each test. `start_arm(cpu="max")` starts
-another, with another processor. The userland (Debian 12, 200 MB) and the wheels stay in edgekit's cache; the first
-run fetches them, half a minute. Files of a run lie in an overlay, and all of the device's processes in a PID and a
-mount namespace, so nothing stays behind.
+`arm` is one device for the whole run (it starts in half a second), emptied before each test; `start_arm()` starts
+others. `arm.set_cpu("max")` is another processor, on which ai-edge-litert 2.3.0 computes wrongly and says nothing.
+The userland (Debian 12, 200 MB) and the wheels stay in edgekit's cache; the first run fetches them, half a minute.
+Files of a run lie in an overlay, and all of the device's processes in a PID and a mount namespace, so nothing stays.
 
 Needs root, for the mounts and the chroot, and that the kernel starts aarch64 programs by qemu-aarch64-static
 (binfmt_misc; done here as the package itself does where it is not yet so). Time here is no ARM time.
@@ -18,8 +18,10 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -131,6 +133,16 @@ class ArmDevice(Device):
         """The interpreter with the runtime, as the device calls it; first on its PATH too."""
         return f"/{VENV}/bin/python3"
 
+    def set_cpu(self, cpu: str) -> None:
+        """Run what later sessions start on another of QEMU's processors."""
+        listener = self._listener_id()
+        assert listener
+        self._write_config(cpu)
+        os.kill(listener, signal.SIGHUP)  # sshd(8): it reads its configuration again
+        deadline = time.monotonic() + _START_S
+        while self.ssh("echo $QEMU_CPU").stdout.decode().strip() != cpu:
+            assert time.monotonic() < deadline, "the emulated sshd did not come back"
+
     def clear(self) -> None:
         """As before the first flash: nothing of ours runs, the home is empty."""
         self.kill_processes()
@@ -183,9 +195,17 @@ class ArmDevice(Device):
         (etc / "machine-id").write_text(f"{os.urandom(16).hex()}\n")
         (etc / "ssh" / "authorized_keys").write_text(self.keyring.public + "\n")
         self.keyring.know(self.port, make_key(etc / "ssh" / "host_key"))
+        self._write_config(cpu)
+
+    def _write_config(self, cpu: str) -> None:
         variables = {"QEMU_CPU": cpu, "PATH": f"/{VENV}/bin:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
         environment = " ".join(f'"{name}={value}"' for name, value in variables.items())
-        (etc / "ssh" / "lab.conf").write_text(_SSHD_CONFIG.format(port=self.port, environment=environment))
+        config = self._etc() / "ssh" / "lab.conf"
+        config.write_text(_SSHD_CONFIG.format(port=self.port, environment=environment))
+
+    def _etc(self) -> Path:
+        """The device's /etc: the overlay where that is mounted, and before the folder that will be its upper one."""
+        return self.root / "etc" if self._namespace else self.folder / "disk" / "etc"
 
     def _start(self) -> None:
         names = {"folder": self.folder, "userland": self.userland, "wheels": self.wheels}
