@@ -1,4 +1,6 @@
-"""Runs the on-device profiler in a process of its own, and keeps what it measured even where it does not end well."""
+"""Runs the on-device profiler in a process of its own, here or elsewhere, and keeps what it measured even where it does
+not end well.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .errors import ProfileError
+from .errors import EdgekitError, ProfileError
 from .ondevice.profiler.document import document_id
 
 _HANDED_ON = (signal.SIGTERM, signal.SIGHUP)
@@ -49,18 +51,66 @@ def run_profiler(words: Sequence[str], say: Callable[[str], None]) -> dict[str, 
     if document is None:
         raise ProfileError(_reason(code, heard))
     if code and not document["partial"]:
-        ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed: {_reason(code, heard)}"
-        document["partial"] = f"the profiler {ended}"
+        document["partial"] = _ended(code, heard)
         document["id"] = document_id(document)
     return document
 
 
+def run_profiler_elsewhere(
+    run: Callable[[Callable[[str], None], Callable[[str], None]], int], address: str, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The document of a profiler on a device, with its `address`.
+
+    `run` runs it there: it gets who takes a line of its stdout and who one of its stderr, and returns its exit code.
+    Where it raises an EdgekitError, what was measured until then is kept, marked partial; where nothing was, the error
+    is passed on. Raises ProfileError where the profiler itself refuses.
+    """
+    documents: list[dict[str, Any]] = []
+    heard: list[str] = []
+    partial = None
+
+    def take(line: str) -> None:
+        document = _whole(line)
+        if document and document.get("kind") == "edgekit-profile":
+            documents.append(document)
+
+    try:
+        code = run(take, _listener(heard, say))
+        partial = _ended(code, heard) if code else None
+    except EdgekitError as error:
+        if not documents:
+            raise
+        partial = str(error)
+    if not documents:
+        raise ProfileError(f"{address}: {_reason(code, heard)}")
+    document = documents[-1]
+    document["address"] = address
+    document["partial"] = document["partial"] or partial
+    document["id"] = document_id(document)
+    return document
+
+
+def _ended(code: int, heard: Sequence[str]) -> str:
+    ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed: {_reason(code, heard)}"
+    return f"the profiler {ended}"
+
+
 def _listen(stream: Iterable[str], heard: list[str], say: Callable[[str], None]) -> None:
-    """Progress to `say`; the rest, which is what the runtimes print, is kept for an error's sake."""
+    """Hear a stream to its end."""
+    hear = _listener(heard, say)
     for line in stream:
-        heard.append(line.rstrip())
-        if heard[-1].startswith(_SPEAKER) and heard[-1].endswith(_GOES_ON):
-            say(heard[-1].removeprefix(_SPEAKER).removesuffix(_GOES_ON))
+        hear(line.rstrip())
+
+
+def _listener(heard: list[str], say: Callable[[str], None]) -> Callable[[str], None]:
+    """Progress goes to `say`; the rest, which is what the runtimes print, is kept for an error's sake."""
+
+    def hear(line: str) -> None:
+        heard.append(line)
+        if line.startswith(_SPEAKER) and line.endswith(_GOES_ON):
+            say(line.removeprefix(_SPEAKER).removesuffix(_GOES_ON))
+
+    return hear
 
 
 def _whole(line: str) -> dict[str, Any] | None:

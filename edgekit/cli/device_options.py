@@ -35,6 +35,14 @@ class Way:
 
         return load_inventory(self.inventory).find(words, self.base, self.python)
 
+    def find_named(self, word: str) -> list[Device]:
+        """The devices of a word that could also be a file's name: none where it is neither a name nor an address."""
+        from ..inventory import load_inventory
+
+        inventory = load_inventory(self.inventory)
+        is_device = word in inventory.hosts or word in inventory.groups or "@" in word or word.startswith("local:")
+        return inventory.find([word], self.base, self.python) if is_device else []
+
     def line(self, device: Device | None = None) -> Options:
         """The transport's options, with a device's own."""
         from ..transports import Options

@@ -14,8 +14,10 @@ import click
 
 from ..errors import ProfileError
 from .console import json_option, print_json
+from .device_options import Way, device_options
 
 if TYPE_CHECKING:
+    from ..inventory import Device
     from ..profile import Interval, Profile, ScenarioResult
 
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
@@ -40,7 +42,7 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.command(
     "profile", epilog="Example: edgekit profile dist/distilbert-int8-raspberrypi --ops -o profiles/here.json"
 )
-@click.argument("what", metavar="BUNDLE|MODEL|PROFILE", type=click.Path(path_type=Path))
+@click.argument("what", metavar="BUNDLE|MODEL|PROFILE|DEVICE", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="[default: profiles/<name>-<id>.json]")
 @click.option(
     "--scenario",
@@ -80,16 +82,17 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.option("--ops", is_flag=True, help="Per-operator times by the runtime's own profiler.")
 @click.option("--loadgen", is_flag=True, help="MLPerf's own load generator issues the queries (x86-64).")
 @click.option("--emulate", metavar="CORE", help="Count ARM instructions instead, under QEMU: cortex-a72, cortex-a76.")
+@device_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(
     what: Path, out: Path | None, external: Path | None, external_offset: str | None, emulate: str | None,
-    quiet: bool, as_json: bool, **options: Any,
+    way: Way, quiet: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Measure latency in MLPerf's scenarios, memory and energy of a bundle, a .tflite, .xml or .onnx on this machine.
 
-    On a device: `python3 -m ondevice profile` in the bundle's folder; its last line is the profile. Given a profile's
-    JSON, --external adds a meter's log to it afterwards.
+    Of a DEVICE (user@host[:port], a name of the inventory, local:FOLDER): the bundle that it runs, measured there.
+    Given a profile's JSON, --external adds a meter's log to it afterwards.
     """
     say = (lambda _: None) if quiet else _progress
     keeper = Keeper(out, as_json)
@@ -101,9 +104,8 @@ def command(
         from ..profile import read_profile
 
         profile = read_profile(what)
-    elif "@" in str(what) and not what.exists():
-        there = "cd BUNDLE && python3 -m ondevice profile"
-        raise click.UsageError(f"{what}: on a device: ssh {what} '{there}' | tail -n 1 > profile.json")
+    elif not what.exists() and (devices := way.find_named(str(what))):
+        profile = _measure_there(devices, options, way, say)
     else:
         profile = _measure(what, options, say)
     if external:
@@ -120,7 +122,27 @@ def _measure(what: Path, options: dict[str, Any], say: Callable[[str], None]) ->
     from ..measure import run_profiler
     from ..profile import parse_profile
 
-    return parse_profile(json.dumps(run_profiler(_words(what, options), say)).encode(), str(what))
+    words = ["--bundle" if what.is_dir() else "--model", str(what), *_words(options)]
+    return parse_profile(json.dumps(run_profiler(words, say)).encode(), str(what))
+
+
+def _measure_there(devices: Sequence[Device], options: dict[str, Any], way: Way, say: Callable[[str], None]) -> Profile:
+    """What a device runs, measured there; --samples is a file of the device then."""
+    from ..flash import Remote, run_there
+    from ..measure import run_profiler_elsewhere
+    from ..profile import parse_profile
+    from ..transports import connect
+
+    if len(devices) != 1:
+        raise click.UsageError(f"{len(devices)} devices ({', '.join(d.name for d in devices)}); profile one at a time")
+    device = devices[0]
+    with connect(device.address, way.line(device)) as transport:
+        remote = Remote(transport, device)
+        words = ["profile", *_words(options)]
+        document = run_profiler_elsewhere(
+            lambda out, err: run_there(remote, words, None, out, err), str(device.address), say
+        )
+    return parse_profile(json.dumps(document).encode(), device.name)
 
 
 class Keeper:
@@ -203,9 +225,9 @@ def _progress(line: str) -> None:
     click.echo(f"  {line} …", err=True)
 
 
-def _words(what: Path, options: dict[str, Any]) -> list[str]:
+def _words(options: dict[str, Any]) -> list[str]:
     """The options as the on-device profiler spells them."""
-    words = ["--bundle" if what.is_dir() else "--model", str(what)]
+    words: list[str] = []
     for name, value in options.items():
         word = f"--{name.replace('_', '-')}"
         if isinstance(value, tuple):

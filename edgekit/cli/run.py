@@ -1,30 +1,47 @@
-"""`edgekit run`: answer texts with a bundle, on this machine, through the code that ships in it."""
+"""`edgekit run`: answer texts with a bundle, on this machine or a device, through the code that ships in it."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ..errors import BundleError
+from ..errors import BundleError, DeviceError
 from .console import json_option, print_json
+from .device_options import Way, device_options
 
 
 @click.command("run", epilog='Example: edgekit run dist/distilbert-int8-raspberrypi "the display stays black"')
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", required=False, metavar="[BUNDLE]")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--file", type=click.Path(path_type=Path), help="Texts, one a line.  [default: standard input]")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Texts answered at a time.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: what the bundle says]")
+@click.option("--on", metavar="DEVICE", help="Let the bundle that this device runs answer; BUNDLE is left out then.")
+@device_options
 @json_option
 def command(
+    bundle: str | None, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None, on: str | None,
+    way: Way, as_json: bool,
+) -> None:  # fmt: skip
+    """Predict labels and probabilities with a bundle. Empty lines are left out."""
+    if on:
+        _run_there(on, (*([bundle] if bundle else []), *texts), file, threads, way, as_json)
+    elif bundle:
+        _run_here(Path(bundle), texts, file, batch, threads, as_json)
+    else:
+        raise click.UsageError("Missing argument 'BUNDLE', or --on DEVICE")
+
+
+def _run_here(
     bundle: Path, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None, as_json: bool
 ) -> None:
-    """Predict labels and probabilities with a bundle. Empty lines are left out."""
     from ..bundle import open_bundle
     from ..ondevice.errors import OnDeviceError
     from ..ondevice.infer import Predictor
@@ -52,6 +69,40 @@ def command(
         print_json({"bundle": opened.digest, "truncated": predictor.truncated, "answers": answers})
     elif predictor.truncated:
         click.echo(f"edgekit: {predictor.truncated} texts were longer than the model reads and were cut", err=True)
+
+
+def _run_there(
+    on: str, texts: tuple[str, ...], file: Path | None, threads: int | None, way: Way, as_json: bool
+) -> None:
+    """The answers of what a device runs, all at once: its model is loaded for them."""
+    from ..flash import Remote, run_there
+    from ..transports import connect
+
+    devices = way.find([on])
+    if len(devices) != 1:
+        raise click.UsageError(f"--on {on}: {len(devices)} devices; name one")
+    given = list(texts) or list(_lines(file))
+    words = ["infer", "--json", *(["--threads", str(threads)] if threads else [])]
+    heard: list[str] = []
+    answer: dict[str, Any] = {}
+
+    def take(line: str) -> None:
+        if line.startswith("{"):
+            answer.update(json.loads(line))
+
+    with connect(devices[0].address, way.line(devices[0])) as transport:
+        lines = "\n".join(text.replace("\n", " ") for text in given) + "\n"
+        code = run_there(Remote(transport, devices[0]), words, lines if given else "", take, heard.append)
+    if code or not answer:
+        said = heard[-1].removeprefix("ondevice: ") if heard else f"exit code {code}"
+        raise DeviceError(f"{devices[0].name}: {said}")
+    if as_json:
+        print_json({"device": str(devices[0].address), **answer})
+        return
+    for row in answer["answers"]:
+        click.echo("\t".join((row["label"], f"{row['probabilities'][row['label']]:.4f}", row["text"])))
+    if answer["truncated"]:
+        click.echo(f"edgekit: {answer['truncated']} texts were longer than the model reads and were cut", err=True)
 
 
 def _lines(file: Path | None) -> Iterator[str]:

@@ -19,7 +19,7 @@ PROTOCOL = 1
 GRACE_S = 15.0
 #: Where a user keeps the runtime, as our refusals advise; a device has it beside its releases.
 VENV = "venv/bin/python"
-_NO_AGENT, _NO_PYTHON = 66, 67
+NO_AGENT, _NO_PYTHON = 66, 67
 #: How the agent's own last words begin where it cannot even read a request.
 _SPEAKER = "edgekit: "
 
@@ -27,7 +27,7 @@ _SPEAKER = "edgekit: "
 #: one that a power cut left without its content, says so by its exit code.
 _LAUNCH = f"""
 agent=$1/agent/$2; size=$3; given=$4; venv=$1/{VENV}; shift 4
-[ -f "$agent" ] && [ "$(wc -c < "$agent")" -eq "$size" ] || exit {_NO_AGENT}
+[ -f "$agent" ] && [ "$(wc -c < "$agent")" -eq "$size" ] || exit {NO_AGENT}
 if [ -n "$given" ]; then set -- "$given" "$agent" "$@"
 elif [ -x "$venv" ]; then set -- "$venv" "$agent" "$@"
 else set -- python3 "$agent" "$@"; fi
@@ -69,7 +69,7 @@ class Remote:
         """
         content = self.request(**fields)
         done = self.transport.run(self.words(command), content, limit_s, hear)
-        if done.code == _NO_AGENT:
+        if done.code == NO_AGENT:
             self.bring()
             done = self.transport.run(self.words(command), content, limit_s, hear)
         return self.read(done)
