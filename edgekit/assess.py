@@ -12,7 +12,7 @@ from .cost.inputs import Input
 from .cost.model import MONTHS, cloud_costs, compute
 from .cost.scenario import Scenario
 from .cost.sources import Resolved, resolve
-from .cost.words import money, number, percent
+from .cost.words import check_text, exactly, input_text, money, number
 from .doctor import examine
 from .errors import EdgekitError
 from .plan import Plan
@@ -71,13 +71,17 @@ def _origin(*inputs: Input) -> str:
     return "; ".join(dict.fromkeys(f"{i.provenance}: {i.source}" if i.source else i.provenance for i in inputs))
 
 
+def _given(one: Input) -> str:
+    return input_text(float(one.value), one.provenance)
+
+
 def _how(found: Resolved, *names: str) -> list[str]:
     return [f"{one.name}: {one.how}" for one in found.known.missing if one.name in names]
 
 
 def _volume(found: Resolved) -> Item:
     volume = found.known.inputs.get("predictions_per_day")
-    facts = [f"{number(float(volume.value))} predictions a day"] if volume else []
+    facts = [f"{exactly(float(volume.value))} predictions a day"] if volume else []
     return _item(
         "volume", "How many predictions a day?", facts, _origin(volume) if volume else "",
         _how(found, "predictions_per_day"),
@@ -97,7 +101,7 @@ def _cost_now(found: Resolved) -> Item:
         each = costs.total / (values["predictions_per_day"] * 365 / 12)
         facts.append(f"{float(each):.3g} USD a prediction, {number(float(costs.total))} USD a month in the cloud")
     elif len(known) > 1:
-        facts.append(", ".join(f"{one.name} {number(float(one.value))}" for one in known))
+        facts.append(", ".join(f"{one.name} {_given(one)}" for one in known))
     return _item("cost now", "What does a prediction cost now?", facts, _origin(*known), missing)
 
 
@@ -127,11 +131,12 @@ def _latency(found: Resolved) -> Item:
     if check["value"] is None:
         missing.append(f"p99 on the device: --edge PROFILE ({check['source']})")
     else:
-        facts.append(f"p99 {number(check['value'])} ms on the device")
+        value = check_text(check)[1] if limit else f"{number(check['value'])} ms"
+        facts.append(f"p99 {value} on the device")
     if limit is None:
         missing.append("sla_ms: --sla-ms MILLISECONDS that p99 must keep")
     else:
-        facts.append(f"asked {number(float(limit.value))} ms" + _met(check["state"]))
+        facts.append(f"asked {check_text(check)[0]}" + _met(check["state"]))
     provenance = f"measured: {check['source']}" if check["value"] is not None else ""
     return _item("latency", "Does the device keep the latency that is needed?", facts, provenance, missing)
 
@@ -143,11 +148,11 @@ def _accuracy(found: Resolved) -> Item:
     if check["value"] is None:
         missing.append("accuracy on the device: --edge with the profile of a bundle, whose manifest carries it")
     else:
-        facts.append(f"accuracy {percent(check['value'])}")
+        facts.append(f"accuracy {check_text(check)[1]}")
     if limit is None:
         missing.append("min_accuracy: --min-accuracy SHARE that is needed")
     else:
-        facts.append(f"asked {percent(float(limit.value))}" + _met(check["state"]))
+        facts.append(f"asked {check_text(check)[0]}" + _met(check["state"]))
     provenance = f"measured: {check['source']}" if check["value"] is not None else ""
     return _item("accuracy", "Is the student accurate enough?", facts, provenance, missing)
 
@@ -161,25 +166,18 @@ def _impact(scenario: Scenario, found: Resolved) -> Item:
     question = "What do wrong predictions do to the business?"
     facts = [scenario.business_impact] if scenario.business_impact else []
     price, volume = (found.known.inputs.get(name) for name in ("usd_per_error", "predictions_per_day"))
-    lost = _lost_share(found)
-    if price and volume and lost is not None:
-        wrong = volume.value * lost
+    lost = profiles.lost_share(found.edge)
+    if price and volume and found.edge and lost is not None:
+        wrong = volume.value * abs(lost)
+        way, end = ("more", "") if lost >= 0 else ("fewer", " less")
         facts.append(
-            f"{number(float(wrong))} more wrong predictions a day than the teacher's, "
-            f"{number(float(wrong * price.value * 365 / 12))} USD a month"
+            f"{number(float(wrong))} {way} wrong predictions a day than the teacher's, "
+            f"{number(float(wrong * price.value * 365 / 12))} USD a month{end}"
         )
-        return _item("impact", question, facts, _origin(price), [])
+        rests = f"measured: accuracy and retention in profile {found.edge.id}"
+        return _item("impact", question, facts, f"{rests}; {_origin(price, volume)}", [])
     missing = [] if facts else ["business_impact: --business-impact TEXT, or --usd-per-error with a bundle's profile"]
     return _item("impact", question, facts, "given" if facts else "", missing)
-
-
-def _lost_share(found: Resolved) -> Decimal | None:
-    """Teacher's accuracy less the student's, by the retention in the bundle's manifest."""
-    accuracy = profiles.accuracy(found.edge)
-    if not found.edge or not accuracy or not found.edge.subject.retention.get(accuracy[0]):
-        return None
-    student = Decimal(str(accuracy[1]))
-    return student / Decimal(str(found.edge.subject.retention[accuracy[0]])) - student
 
 
 def _upfront(found: Resolved, topic: str, question: str, amount: str, rate: str) -> Item:
@@ -188,10 +186,10 @@ def _upfront(found: Resolved, topic: str, question: str, amount: str, rate: str)
     option = f"--{amount.replace('_', '-')} HOURS" + (", or --build BUNDLE" if amount == "build_compute_hours" else "")
     if hours.provenance == "default":
         return _item(topic, question, [], "", [f"{amount}: {option}"])
-    facts = [f"{number(float(hours.value))} h"]
+    facts = [f"{_given(hours)} h"]
     if price is None or price.provenance == "default":
         return _item(topic, question, facts, _origin(hours), [f"{rate}: --{rate.replace('_', '-')} PRICE"])
-    facts.append(f"{number(float(hours.value * price.value))} USD at {number(float(price.value))} USD an hour")
+    facts.append(f"{number(float(hours.value * price.value))} USD at {_given(price)} USD an hour")
     return _item(topic, question, facts, _origin(hours, price), [])
 
 

@@ -15,16 +15,24 @@ from pydantic_core import ErrorDetails
 from .errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+#: The sizes that an exact number may have.
+LEAST, MOST = Decimal("1e-12"), Decimal("1e15")
 
 
 def exact(value: Any) -> Decimal:
-    """A number, or a string of digits, as the decimal that was written. Raises ValueError for anything else."""
+    """A number, or a string of digits, as the decimal that was written. Raises ValueError for anything else.
+
+    Nothing that one counts, prices or measures lies beyond 1e15 or, other than 0, within 1e-12 of 0; such a number is
+    a slip, and arithmetic with it ends in infinities.
+    """
     try:
         number = Decimal("nan") if isinstance(value, bool) else Decimal(str(value))
     except ArithmeticError:
         number = Decimal("nan")
     if not number.is_finite():
         raise ValueError("expected a number")
+    if number and not LEAST <= abs(number) <= MOST:
+        raise ValueError(f"expected a number, 0 or between {LEAST:e} and {MOST:e} in size")
     return number
 
 

@@ -71,7 +71,7 @@ def test_of_everything_nothing_is_missing(pi: str) -> None:
     assert "quoted: AWS EC2 on-demand prices" in items["cost now"]["provenance"]
     assert items["latency"]["answer"].endswith("asked 10 ms: met")
     assert items["latency"]["provenance"].startswith("measured: SingleStream p99, profile ")
-    assert items["accuracy"]["answer"] == "accuracy 90.0 %; asked 92.0 %: not met"
+    assert items["accuracy"]["answer"] == "accuracy 90 %; asked 92 %: not met"
     assert items["engineering"]["answer"] == "40 h; 4,000 USD at 100 USD an hour"
     assert items["tools"]["answer"].startswith("int8-ptq x g4dn-xlarge cannot be built: ")
 
@@ -88,7 +88,7 @@ def test_the_impact_of_lost_accuracy_in_money(pi: str) -> None:
     ("options", "topic", "known"),
     [
         (("--sla-ms", "10"), "latency", "asked 10 ms"),
-        (("--min-accuracy", "0.9"), "accuracy", "asked 90.0 %"),
+        (("--min-accuracy", "0.9"), "accuracy", "asked 90 %"),
         (("--build-hours", "40"), "engineering", "40 h"),
         (("--cloud", "g4dn.xlarge", "--cloud-utilisation", "0.5"), "cost now", "cloud_usd_per_hour 0.526"),
     ],

@@ -62,10 +62,21 @@ def test_the_edge_by_hand() -> None:
     near(costs.monthly["fleet"], 14)
     near(costs.monthly["field_work"], 21)
     near(costs.kwh, 17.52)
-    near(costs.monthly["energy"], 5.256)
+    near(costs.monthly["energy_busy"] + costs.monthly["energy_idle"], 5.256)
+    near(costs.monthly["energy_busy"], 7 * 5 * (100 / 210) * 0.73 * 0.3)
     near(costs.monthly["build"], 3 * 1010 / 36)
     near(costs.upfront, 7 * 125 + 1010)
     near(costs.running, 7.2916667 + 35 + 14 + 21 + 5.256 + 2 * 1010 / 36)
+
+
+def test_devices_that_live_shorter_than_three_years_are_bought_again_out_of_running_cost() -> None:
+    """Seven devices of 125 that live one year: twice more in three years. What ran of one that lives four is lost."""
+    short = edge_costs(DECIMALS, values(edge_life_years=1), Demand())
+    near(short.later, (2 * 7 * 125 + 2 * 1010) / 36)
+    near(short.running, 7.2916667 + 35 + 14 + 21 + 5.256 + float(short.later))
+    near(short.total * MONTHS, float(short.upfront + short.running * MONTHS))
+    near(short.tied_up, 3 * 7 * 125 + 3 * 1010)
+    near(edge_costs(DECIMALS, values(), Demand()).later, 2 * 1010 / 36)
 
 
 def test_per_million_is_a_month_over_its_predictions() -> None:
@@ -87,11 +98,12 @@ def test_a_price_an_hour_and_a_throughput_give_the_price_of_a_million() -> None:
 def test_without_a_price_or_the_power_there_is_no_energy_and_it_is_not_zero() -> None:
     without_price = {name: value for name, value in values().items() if name != "edge_usd_per_kwh"}
     costs = edge_costs(DECIMALS, without_price, Demand())
-    assert "energy" not in costs.monthly
+    assert "energy_busy" not in costs.monthly
     assert costs.kwh is not None
     without_power = {name: value for name, value in values().items() if name != "edge_power_w"}
     costs = edge_costs(DECIMALS, without_power, Demand())
-    assert "energy" not in costs.monthly
+    assert "energy_busy" not in costs.monthly
+    assert "energy_idle" not in costs.monthly
     assert costs.kwh is None
 
 
@@ -102,9 +114,9 @@ def test_always_on_is_one_instance_at_least_and_scaling_pays_for_the_time_in_use
     near(cloud_costs(DECIMALS, few, Demand()).utilisation, 1 / 40)
 
 
-@pytest.mark.parametrize(("always_on", "hours"), [(True, 12 * 3 + 12), (False, 12 * 3)])
-def test_a_traffic_curve_sizes_each_hour(always_on: bool, hours: int) -> None:
-    """10 a second for half the day, then nothing; an instance takes 4, a device 3."""
+@pytest.mark.parametrize(("always_on", "hours"), [(True, 12 * 3 + 12), (False, 12 * 2.5)])
+def test_a_traffic_curve_sizes_each_hour(always_on: bool, hours: float) -> None:
+    """10 a second for half the day, then nothing; an instance takes 4, a device 3. Scaled, only time in use counts."""
     shares = (Decimal(1) / 12,) * 12 + (Decimal(0),) * 12
     v = values(predictions_per_day=12 * 36_000, cloud_qps=4, cloud_utilisation=1, edge_qps=3, edge_utilisation=1)
     costs = cloud_costs(DECIMALS, v, Demand(shares, always_on))
@@ -147,6 +159,7 @@ def test_floats_say_what_decimals_say(seed: int) -> None:
                 near(other.monthly[name], float(one.monthly[name]))
             near(other.kwh, float(one.kwh))
             near(other.upfront, float(one.upfront))
+            near(other.later, float(one.later))
             near(other.running, float(one.running))
 
 
@@ -154,7 +167,7 @@ def test_floats_say_what_decimals_say(seed: int) -> None:
     ("name", "part"),
     [
         ("cloud_usd_per_hour", "instances"), ("cloud_egress_usd_per_gb", "egress"), ("cloud_storage_gb", "storage"),
-        ("cloud_load_balancer_usd_per_hour", "load_balancer"), ("edge_usd_per_kwh", "energy"),
+        ("cloud_load_balancer_usd_per_hour", "load_balancer"), ("edge_usd_per_kwh", "energy_busy energy_idle"),
         ("edge_fleet_usd_per_month", "fleet"), ("edge_connectivity_usd_per_month", "connectivity"),
         ("edge_field_work_usd_per_year", "field_work"), ("edge_failures_per_year", "failures"),
     ],
@@ -166,7 +179,7 @@ def test_doubling_a_price_doubles_its_part_and_nothing_else(name: str, part: str
     for side in ("edge", "cloud"):
         old, new = getattr(before, side).monthly, getattr(after, side).monthly
         for category in old:
-            assert new[category] == pytest.approx(old[category] * (2 if category == part else 1))
+            assert new[category] == pytest.approx(old[category] * (2 if category in part.split() else 1))
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 def command(recipe: str | None, target: str | None, as_json: bool, **options: Any) -> None:
     """Walk the checklist of the decision to move a model to the edge. Takes what `edgekit cost` takes; all may miss."""
     from ..assess import assess
+    from ..cost.unused import unused_in_assessment
 
-    items = assess(scenario_from(options), _tools(recipe, target))
+    scenario = scenario_from(options)
+    items, notes = assess(scenario, _tools(recipe, target)), unused_in_assessment(scenario)
     counts = {state: sum(item.state == state for item in items) for state in ("answered", "partly", "missing")}
     if as_json:
-        print_json({"schema": 1, "kind": "edgekit-assessment", **counts, "items": [asdict(item) for item in items]})
+        print_json(
+            {"schema": 1, "kind": "edgekit-assessment", **counts, "items": [asdict(item) for item in items],
+             "notes": notes}
+        )  # fmt: skip
         return
     for item in items:
         click.echo(f"{item.state:9} {item.question}")
@@ -39,6 +44,8 @@ def command(recipe: str | None, target: str | None, as_json: bool, **options: An
             click.echo(f"{'':10}{item.answer}" + (f" [{item.provenance}]" if item.provenance else ""))
         for line in item.missing:
             click.echo(f"{'':10}missing: {line}")
+    for note in notes:
+        click.echo(f"note: {note}")
     click.echo(f"{counts['answered']} answered, {counts['partly']} partly, {counts['missing']} missing")
 
 

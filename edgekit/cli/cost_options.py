@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,12 +27,12 @@ CHOICES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--cloud-profile", "Profile measured on the cloud's machine.", {"metavar": "PROFILE"}),
     ("--cloud-published", "A published throughput of the target, such as 'bert-base int8 128 tokens batch 1'.",
      {"metavar": "WORDS"}),
-    ("--edge-scenario", "Whose throughput counts.  [default: Offline, if it was run]", {"type": MLPERF}),
-    ("--cloud-scenario", "Whose throughput counts.  [default: Offline, if it was run]", {"type": MLPERF}),
+    ("--edge-scenario", "Whose throughput counts.  [default: Offline, if all profiles have it]", {"type": MLPERF}),
+    ("--cloud-scenario", "The same for the cloud, and for teacher and student.", {"type": MLPERF}),
     ("--region", "[default: the target's first]", {"metavar": "NAME"}),
     ("--pricing", "Reserved and spot need --usd-per-hour.  [default: the target's]",
      {"type": click.Choice(["on_demand", "reserved", "spot"])}),
-    ("--always-on/--scale-to-zero", "One whole instance at least, or paid by time in use.  [default: always on]",
+    ("--always-on/--scale-to-zero", "Whole instances, one at least, or paid by time in use.  [default: always on]",
      {"default": None}),
     ("--traffic", "Predictions in each of the day's 24 hours; volume and utilisation follow.", {"metavar": "N,N,…"}),
     ("--utilisation", "--edge-utilisation and --cloud-utilisation in one.", {"metavar": "SHARE"}),
@@ -64,7 +65,7 @@ def scenario_from(options: dict[str, Any]) -> Scenario:
     path, both, traffic = words.pop("scenario_path"), words.pop("utilisation"), words.pop("traffic")
     currency, spread = words.pop("currency"), words.pop("spread")
     inputs = {
-        name: parse_quantity(words.pop(name), f"--{name.replace('_', '-')}")
+        name: parse_quantity(words.pop(name), SHORT.get(name) or f"--{name.replace('_', '-')}")
         for name in SPECS
         if words[name] is not None
     }
@@ -76,16 +77,19 @@ def scenario_from(options: dict[str, Any]) -> Scenario:
         words["traffic"] = tuple(_number(word, "--traffic") for word in traffic.split(","))
     if spread is not None:
         words["spread"] = _number(spread, "--spread")
+        if not 0 <= words["spread"] < 1:
+            raise ConfigError(f"--spread: found '{spread}', expected a share from 0 to below 1")
     if currency is not None:
-        label, equals, rate = currency.partition("=")
-        if not equals or not label:
-            raise ConfigError(f"--currency: found '{currency}', expected LABEL=RATE such as EUR=0.92")
-        words |= {"currency": label, "currency_per_usd": _number(rate, "--currency")}
+        label, equals, text = currency.partition("=")
+        rate = _number(text, "--currency") if equals and label.strip() else Decimal(0)
+        if rate <= 0:
+            raise ConfigError(f"--currency: found '{currency}', expected LABEL=RATE above 0 such as EUR=0.92")
+        words |= {"currency": label.strip(), "currency_per_usd": rate}
     return build_scenario(path, words, inputs)
 
 
-def _number(text: str, option: str) -> Any:
+def _number(text: str, option: str) -> Decimal:
     try:
         return exact(text.strip())
-    except ValueError:
-        raise ConfigError(f"{option}: found '{text}', expected a number") from None
+    except ValueError as error:
+        raise ConfigError(f"{option}: found '{text}', {error}") from None

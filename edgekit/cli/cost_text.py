@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..cost.words import money, months, number, percent
+from ..cost.words import check_text, exactly, input_text, money, months, number, percent
 
 TORNADO_ROWS = 8
 
@@ -46,13 +46,15 @@ def _inputs(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(row: Mapping[str, Any]) -> str:
-    return row["value"] if isinstance(row["value"], str) else f"{number(row['value'])} {row['unit']}"
+    value = row["value"]
+    return value if isinstance(value, str) else f"{input_text(value, row['provenance'])} {row['unit']}"
 
 
 def _range(row: Mapping[str, Any]) -> str:
     if row["low"] is None:
         return ""
-    return f"{number(row['low'])} … {number(row['high'])}, {row['range']}"
+    low, high = (input_text(row[end], row["provenance"]) for end in ("low", "high"))
+    return f"{low} … {high}, {row['range']}"
 
 
 def _edge_or_cloud(document: Mapping[str, Any]) -> Iterator[str]:
@@ -103,7 +105,8 @@ def _results(document: Mapping[str, Any]) -> Iterator[str]:
     currency = document["currency"]
     saved = document["usd_3_year_saving"]
     word = "saved by the edge" if saved >= 0 else "more on the edge"
-    roi = "unknown: nothing is tied up" if document["roi"] is None else percent(document["roi"])
+    tied_up = f"of the {money(document['tied_up_usd'], currency)} that devices and builds tie up"
+    roi = "unknown: nothing is tied up" if document["roi"] is None else f"{percent(document['roi'])} {tied_up}"
     rows = [
         ("3 years", f"{money(abs(saved), currency)} {word}, return on investment {roi}"),
         ("payback", months(document["payback_months"])),
@@ -111,30 +114,28 @@ def _results(document: Mapping[str, Any]) -> Iterator[str]:
     for even in document["break_evens"] or [None]:
         rows.append(("break-even", _break_even(even)))
     for check in document["checks"]:
-        value = "" if check["value"] is None else f" {_amount(check['value'], check['unit'])},"
-        said = f"{check['state']}:{value} asked {_amount(check['limit'], check['unit'])} ({check['source']})"
+        limit, value = check_text(check)
+        said = f"{check['state']}: {f'{value}, ' if value else ''}asked {limit} ({check['source']})"
         rows.append((f"{check['name']}, {check['side']}", said))
     yield from table(rows)
-
-
-def _amount(value: float, unit: str) -> str:
-    return percent(value) if unit == "share" else f"{number(value)} {unit}"
 
 
 def _break_even(even: Mapping[str, Any] | None) -> str:
     if even is None:
         return "none between a thousandth and a thousand times this volume"
-    text = f"{number(even['per_day'])} predictions a day; from there on the {even['cheaper_above']} is cheaper"
+    text = f"{exactly(even['per_day'])} predictions a day; from there on the {even['cheaper_above']} is cheaper"
     return f"{text} (a step: one more machine is needed there)" if even["step"] else text
 
 
 def _uncertainty(document: Mapping[str, Any]) -> Iterator[str]:
     currency, draws = document["currency"], document["monte_carlo"]
     rows = [("what moves the verdict", "from", "to", "3-year saving at low", "at high", "")]
+    provenance = {row["name"]: row["provenance"] for row in document["inputs"]}
     for bar in document["tornado"][:TORNADO_ROWS]:
+        low, high = (input_text(bar[end], provenance[bar["input"]]) for end in ("low", "high"))
         rows.append(
             (
-                bar["input"], number(bar["low"]), number(bar["high"]),
+                bar["input"], low, high,
                 money(bar["usd_3_year_saving_at_low"], currency), money(bar["usd_3_year_saving_at_high"], currency),
                 "flips" if bar["flips"] else "",
             )
@@ -158,15 +159,18 @@ def _distillation(document: Mapping[str, Any]) -> Iterator[str]:
                      money(model["usd_per_million"], currency)))  # fmt: skip
     yield from table(rows, right=(1, 2))
     low, high = document["reduction_low"], document["reduction_high"]
-    between = "" if low is None else f" (95 %: {percent(low)} to {percent(high)})"
+    between = "" if low is None else f" ({percent(low)} to {percent(high)} at the ends of both ranges)"
     yield f"reduction {percent(document['reduction'])}{between}, {document['speedup']:.2f} times the throughput"
     kept = document["retention"]
     yield f"accuracy kept: {'unknown' if kept is None else percent(kept)}"
     if document["per_day"] is not None:
+        builds = "; no build cost given"
+        if document["build_usd"] is not None:
+            builds = f" less the builds; payback: {months(document['payback_months'])}"
         yield (
-            f"at {number(document['per_day'])} predictions a day: {money(document['usd_per_month_saving'], currency)} "
-            f"a month, {money(document['usd_3_year_saving'], currency)} in 3 years less the builds; "
-            f"payback: {months(document['payback_months'])}"
+            f"at {exactly(document['per_day'])} predictions a day, paid by the time in use: "
+            f"{money(document['usd_per_month_saving'], currency)} a month, "
+            f"{money(document['usd_3_year_saving'], currency)} in 3 years{builds}"
         )
     for note in document["notes"]:
         yield f"note: {note}"

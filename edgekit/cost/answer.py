@@ -17,6 +17,7 @@ from .model import CATEGORIES, MONTHS, Both, Costs, compute
 from .scenario import Scenario
 from .sources import Resolved, require, resolve
 from .uncertainty import monte_carlo, tornado
+from .unused import unused_in_cost
 from .verdict import Search, break_evens, curve, flips
 from .words import verdict_sentence
 
@@ -39,6 +40,7 @@ def edge_or_cloud(scenario: Scenario) -> EdgeOrCloud:
             f"the always-on cloud is {both.cloud.utilisation * 100:.1f} % busy at this volume; --scale-to-zero pays by "
             "the time in use"
         )
+    found.notes += unused_in_cost(scenario)
     checks = _checks(inputs, found)
     draws = monte_carlo(inputs, found.demand, scenario.draws, scenario.seed)
     payback = _payback(both)
@@ -51,7 +53,8 @@ def edge_or_cloud(scenario: Scenario) -> EdgeOrCloud:
         "cloud": cloud,
         "usd_per_month_saving": float(both.saving),
         "usd_3_year_saving": float(both.saving * MONTHS),
-        "roi": _roi(both),
+        "tied_up_usd": float(both.edge.tied_up),
+        "roi": float(both.saving * MONTHS / both.edge.tied_up) if both.edge.tied_up else None,
         "payback_months": None if payback is None else float(payback),
         "break_even": evens[0] if evens else None,
         "break_evens": evens,
@@ -92,7 +95,7 @@ def side_rows(both: Both[Decimal], found: Resolved) -> tuple[SideRow, SideRow]:
     unknown = []
     if both.edge.kwh is None:
         unknown.append("energy: the device's power is unknown; give --edge-power-w or profile with a sensor")
-    elif "energy" not in both.edge.monthly:
+    elif "energy_busy" not in both.edge.monthly:
         unknown.append("energy: the price of electricity is unknown; give --edge-usd-per-kwh")
     edge = _side(both, both.edge, inputs, "edge")
     cloud = _side(both, both.cloud, inputs, "cloud")
@@ -126,15 +129,9 @@ def _float(value: Decimal | None, times: int = 1) -> float | None:
 
 
 def _payback(both: Both[Decimal]) -> Decimal | None:
-    """Months until the lower running cost has paid back what the edge costs up front; None: never."""
+    """Months until the lower running cost has paid back what the edge costs up front; None: nothing is saved."""
     monthly = both.cloud.running - both.edge.running
-    return both.edge.upfront / monthly if monthly > 0 else None
-
-
-def _roi(both: Both[Decimal]) -> float | None:
-    """Three years' saving over what three years tie up in devices and builds."""
-    tied_up = (both.edge.monthly["device"] + both.edge.monthly["build"]) * MONTHS
-    return float(both.saving * MONTHS / tied_up) if tied_up else None
+    return both.edge.upfront / monthly if both.saving > 0 and monthly > 0 else None
 
 
 def _checks(inputs: Mapping[str, Input], found: Resolved) -> list[Check]:

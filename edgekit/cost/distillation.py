@@ -10,11 +10,14 @@ from ..errors import ConfigError
 from ..profile import Profile
 from . import profiles
 from .answer import frame, sign
+from .arithmetic import DECIMALS
 from .inputs import Input
-from .model import MONTHS
+from .model import MONTHS, build_usd, builds
+from .prices import price_of
 from .scenario import Scenario
-from .sources import Resolved, build_hours, finish, given_inputs, price_of, require
-from .words import money, months, percent
+from .sources import Resolved, build_hours, finish, given_inputs, offer_measured, require
+from .unused import unused_in_distillation
+from .words import exactly, money, months, pair, percent
 
 if TYPE_CHECKING:
     from .document import Claim, Distillation, ModelRow
@@ -58,7 +61,7 @@ def distillation(scenario: Scenario) -> Distillation:
         "reduction": float(reduction),
         **_reduction_range(found),
         "retention": _retention(models),
-        **_payback(values, before - after),
+        **_payback(found, before - after),
         "claims": CLAIMS,
     }
     document["sentence"] = _sentence(document)
@@ -73,17 +76,23 @@ def _resolve(scenario: Scenario) -> tuple[Resolved, dict[str, Profile]]:
     for name, path in (("teacher", scenario.teacher_profile), ("student", scenario.student_profile)):
         if path:
             profile = models[name] = profiles.load(path, f"{name}_profile")
-            found.offer([profiles.throughput(profile, scenario.cloud_scenario, f"{name}_qps")])
             found.marks += profiles.marks(profile, name)
             found.notes += (
                 profiles.machine_note(profile, target.cloud.instance, name) if target and target.cloud else []
             )
+    offer_measured(found, models, dict.fromkeys(models, scenario.cloud_scenario or scenario.edge_scenario))
     _note_differences(models, found)
     if scenario.build:
         found.offer([build_hours(Path(scenario.build))])
     found.offer([Input("cloud_utilisation", Decimal(1), "default", "the same for both, so the reduction is too")])
     finish(found, scenario.model_copy(update={"spread": Decimal(0)}), REQUIRED)  # ranges are measured here or unknown
     found.known.inputs = {name: one for name, one in found.known.inputs.items() if name in USED}
+    if "predictions_per_day" in found.known.inputs:
+        found.notes.append(
+            "the money at a volume is by the time in use, as where the machine scales to zero: one that runs anyway "
+            "costs the same with either model"
+        )
+    found.notes += unused_in_distillation(scenario, USED)
     return found, models
 
 
@@ -141,36 +150,44 @@ def _retention(models: dict[str, Profile]) -> float | None:
     return next((kept[split] for split in ("test", "validation", *kept) if split in kept), None)
 
 
-def _payback(values: dict[str, Decimal], saved_per_million: Decimal) -> dict[str, float | None]:
-    """The money at the volume, where one is given; instances are paid for by the time that it fills."""
-    one = values["build_hours"] * values["build_usd_per_hour"]
-    one += values["build_compute_hours"] * values["build_compute_usd_per_hour"]
-    builds = (MONTHS / values["build_every_months"]).__ceil__()
+def _payback(found: Resolved, saved_per_million: Decimal) -> dict[str, float | None]:
+    """The money at the volume, where one is given; instances are paid for by the time that it fills.
+
+    A build that nobody gave is unknown: then nothing is paid back, and the saving is before it.
+    """
+    values, inputs = found.known.values(), found.known.inputs
+    unknown = all(inputs[name].provenance == "default" for name in ("build_hours", "build_compute_hours"))
+    one = build_usd(values)
+    result: dict[str, float | None] = {"build_usd": None if unknown else float(one)}
     if "predictions_per_day" not in values:
-        names = ("per_day", "usd_per_month_saving", "payback_months", "usd_3_year_saving")
-        return {**dict.fromkeys(names), "build_usd": float(one)}
-    per_day = values["predictions_per_day"]
+        return {**dict.fromkeys(("per_day", "usd_per_month_saving", "payback_months", "usd_3_year_saving")), **result}
+    per_day, times = values["predictions_per_day"], builds(DECIMALS, values)
     monthly = per_day * 365 / 12 * saved_per_million / 1_000_000
-    running = monthly - one * (builds - 1) / MONTHS
+    running = monthly - one * (times - 1) / MONTHS
     return {
+        **result,
         "per_day": float(per_day),
         "usd_per_month_saving": float(monthly),
-        "build_usd": float(one),
-        "payback_months": float(one / running) if running > 0 else None,
-        "usd_3_year_saving": float(monthly * MONTHS - one * builds),
+        "payback_months": float(one / running) if running > 0 and not unknown else None,
+        "usd_3_year_saving": float(monthly * MONTHS - one * times),
     }
 
 
 def _sentence(document: dict[str, Any]) -> str:
     currency = document["currency"]
-    teacher, student = (money(document[name]["usd_per_million"], currency) for name in ("teacher", "student"))
+    student, teacher = pair(document["student"]["usd_per_million"], document["teacher"]["usd_per_million"], currency)
+    if document["reduction"] <= 0:
+        return f"The student is no faster, so distilling does not pay here: {student} against {teacher} per million."
     text = (
         f"At the same price an hour the student is {document['speedup']:.2f} times as fast: "
         f"{student} against {teacher} per million predictions, {percent(document['reduction'])} less"
     )
-    if document["reduction"] <= 0:
-        text = f"The student is no faster, so distilling does not pay here: {student} against {teacher} per million"
-    if document["per_day"] is not None and document["reduction"] > 0:
-        text += f"; its build of {money(document['build_usd'], currency)} is paid back: "
-        text += months(document["payback_months"])
+    if document["per_day"] is not None:
+        saved = money(document["usd_per_month_saving"], currency)
+        text += f"; at {exactly(document['per_day'])} a day, paid by the time in use, that is {saved} a month"
+        if document["build_usd"] is None:
+            text += "; no build cost given, so no payback"
+        else:
+            build = money(document["build_usd"], currency)
+            text += f"; its build of {build} is paid back: {months(document['payback_months'])}"
     return f"{text}."

@@ -7,15 +7,16 @@ shown = usd x per_usd. A month is 1/12 of 365 days (730 hours), three years are 
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal, cast
+import math
+from typing import Annotated, Any, Literal, cast
 
+from pydantic import Field
 from typing_extensions import TypedDict  # typing's own says too little of itself to pydantic before Python 3.12
 
 from ..errors import ProfileError
 from . import KIND, SCHEMA
 
+Positive = Annotated[float, Field(gt=0)]
 Provenance = Literal["measured", "quoted", "given", "default"]
 
 
@@ -37,7 +38,7 @@ class InputRow(TypedDict):
 class Part(TypedDict):
     """One category of a side's cost: one layer of its stack."""
 
-    category: str  #: instances, egress, load_balancer, storage | device, failures, energy, connectivity, fleet …
+    category: str  #: instances, egress, load_balancer, storage | device, failures, energy_busy, energy_idle, fleet …
     label: str
     usd_per_month: float
     usd_per_million: float
@@ -79,7 +80,7 @@ class Check(TypedDict):
 class CurvePoint(TypedDict):
     """Both sides at one volume."""
 
-    per_day: float
+    per_day: Positive
     edge_usd_per_million: float
     cloud_usd_per_million: float
 
@@ -87,7 +88,7 @@ class CurvePoint(TypedDict):
 class BreakEven(TypedDict):
     """A volume at which the cheaper side changes."""
 
-    per_day: float
+    per_day: Positive
     cheaper_below: Literal["edge", "cloud"]
     cheaper_above: Literal["edge", "cloud"]
     step: bool  #: true: the costs jump past each other there, where one more device or instance is needed
@@ -133,7 +134,7 @@ class Flip(TypedDict):
     label: str
     unit: str
     value: float
-    flips_at: float
+    flips_at: float  #: in few digits, rounded away from the value: entered again, it flips the verdict
     change: float  #: flips_at / value - 1
 
 
@@ -149,7 +150,7 @@ class Currency(TypedDict):
     """How money is shown."""
 
     label: str
-    per_usd: float
+    per_usd: Positive
 
 
 class Mark(TypedDict):
@@ -179,14 +180,15 @@ class EdgeOrCloud(Frame):
     """`edgekit cost --edge … --cloud …`."""
 
     question: Literal["edge-or-cloud"]
-    per_day: float
+    per_day: Positive
     traffic: list[float] | None  #: predictions in each hour of the day, where a curve was given
     edge: SideRow
     cloud: SideRow
     usd_per_month_saving: float  #: cloud less edge; negative where the edge costs more
     usd_3_year_saving: float
-    roi: float | None  #: 3-year saving / what the edge ties up (devices and builds) in 3 years
-    payback_months: float | None  #: up-front money / monthly saving in running cost; null: never
+    tied_up_usd: float  #: what the edge ties up in 3 years: devices and builds, up front and later
+    roi: float | None  #: 3-year saving / tied_up_usd; null: nothing is tied up
+    payback_months: float | None  #: up-front money / monthly saving in running cost; null: no saving in 3 years
     break_even: BreakEven | None  #: the nearest one to the volume asked for
     break_evens: list[BreakEven]  #: nearest one below and nearest one above, within a factor of 1,000
     curve: list[CurvePoint]  #: rising volume, evenly in its logarithm; per_day is one of them
@@ -228,24 +230,11 @@ class Distillation(Frame):
     retention: float | None
     per_day: float | None
     usd_per_month_saving: float | None  #: where a volume is given
-    build_usd: float | None
+    build_usd: float | None  #: of one build; null: nobody gave its hours
     payback_months: float | None
     usd_3_year_saving: float | None  #: less the builds
     claims: list[Claim]
     sentence: str
-
-
-def read_cost(path: Path) -> EdgeOrCloud | Distillation:
-    """A cost document from its file. Raises ProfileError naming the file, what was found and what is possible."""
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ProfileError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ProfileError(f"{path}: not JSON, or cut short: {error}") from None
-    return check_cost(document, str(path))
 
 
 def check_cost(document: Any, source: str) -> EdgeOrCloud | Distillation:
@@ -258,18 +247,45 @@ def check_cost(document: Any, source: str) -> EdgeOrCloud | Distillation:
             f"{source}: cost schema {document.get('schema')!r}, this edgekit knows {SCHEMA}; run it again"
         )
     types: dict[Any, type[Any]] = {"edge-or-cloud": EdgeOrCloud, "distillation": Distillation}
-    kind = types.get(document.get("question"))
-    if kind is None:
-        raise ProfileError(
-            f"{source}: key 'question': found {document.get('question')!r}, expected {' or '.join(types)}"
-        )
+    question = document.get("question")
+    if not isinstance(question, str) or question not in types:
+        raise ProfileError(f"{source}: key 'question': found {question!r:.60}, expected {' or '.join(types)}")
+    _check_finite(document, source)
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return cast("EdgeOrCloud | Distillation", TypeAdapter(kind).validate_python(document))
+        checked = cast("EdgeOrCloud | Distillation", TypeAdapter(types[question]).validate_python(document))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "missing":
             raise ProfileError(f"{source}: key '{key}' is missing") from None
         raise ProfileError(f"{source}: key '{key}': found {fault['input']!r:.60}; {fault['msg']}") from None
+    if checked["question"] == "edge-or-cloud":
+        _check_draws(checked["monte_carlo"], source)
+    return checked
+
+
+def _check_finite(document: Any, source: str) -> None:
+    """Python reads NaN, Infinity and 1e400 from JSON; no figure of a cost is one."""
+    rest: list[tuple[str, Any]] = [("", document)]
+    while rest:
+        key, value = rest.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ProfileError(f"{source}: key '{key}': found {value}, expected a finite number")
+        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        rest += [(f"{key}.{name}" if key else str(name), part) for name, part in parts]
+
+
+def _check_draws(draws: MonteCarlo, source: str) -> None:
+    histogram = draws["usd_3_year_saving_histogram"]
+    edges, counts = histogram["edges"], histogram["counts"]
+    if len(edges) != len(counts) + 1 or min(counts, default=0) < 0 or not any(counts) or edges != sorted(edges):
+        raise ProfileError(
+            f"{source}: key 'monte_carlo.usd_3_year_saving_histogram': found {len(edges)} edges and {len(counts)} "
+            "counts, expected rising edges, one more than counts, and counts of draws"
+        )
+    saving = draws["quantiles"].get("usd_3_year_saving", {})
+    lacking = [name for name in ("p5", "p50", "p95") if name not in saving]
+    if lacking:
+        raise ProfileError(f"{source}: key 'monte_carlo.quantiles.usd_3_year_saving.{lacking[0]}' is missing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,12 +30,15 @@ class Spec:
     least: Decimal = Decimal(0)
     most: Decimal | None = None
     above_least: bool = False  # `least` itself is refused: a throughput of zero
+    whole: bool = False  # there is no half of it
     varies: bool = True  # whether tornado and Monte-Carlo move it where nobody gives a range
     rate: str | None = None  # the price that this amount must come with
 
     def check(self, value: Decimal, where: str) -> str | None:
         """The fault of a value as one line, or None."""
         low = value <= self.least if self.above_least else value < self.least
+        if self.whole and value != value.to_integral_value():
+            return f"{where}: found {value}, expected a whole number of {self.unit}"
         if not low and (self.most is None or value <= self.most):
             return None
         expected = f"{'above' if self.above_least else 'at least'} {self.least}"
@@ -61,7 +64,8 @@ def _specs() -> tuple[Spec, ...]:
         Spec("cloud_grid_kg_per_kwh", "cloud", "CO2e of its electricity", "kg/kWh"),
         Spec("edge_qps", "edge", "throughput of one device", "predictions/s", above_least=True),
         Spec("edge_utilisation", "edge", "how full a device may be", "share", most=one, above_least=True),
-        Spec("edge_least_devices", "edge", "devices at least, such as one a site", "devices", one, one, varies=False),
+        Spec("edge_least_devices", "edge", "devices at least, such as one a site", "devices", one, one, whole=True,
+             varies=False),
         Spec("edge_device_usd", "edge", "device price", "USD"),
         Spec("edge_power_supply_usd", "edge", "power supply price", "USD", zero),
         Spec("edge_storage_usd", "edge", "SD card or disk price", "USD", zero),
@@ -112,8 +116,8 @@ def parse_quantity(text: str, where: str) -> Quantity:
     words = text.split(":")
     try:
         numbers = [exact(word.strip()) for word in words]
-    except ValueError:
-        numbers = []
+    except ValueError as error:
+        raise ConfigError(f"{where}: found '{text}', {error}, or low:value:high such as 60:80:120") from None
     if len(numbers) not in (1, 3):
         raise ConfigError(f"{where}: found '{text}', expected a number, or low:value:high such as 60:80:120")
     if len(numbers) == 1:
@@ -165,6 +169,21 @@ def from_quantity(name: str, given: Quantity) -> Input:
     if given.low is None and given.high is None:
         return Input(name, given.value, provenance, given.source)
     return Input(name, given.value, provenance, given.source, low, high, "given")
+
+
+def within(found: Input) -> Input:
+    """A found input, checked, its range cut where its bounds are. Raises ConfigError for what the bounds exclude."""
+    spec, where = found.spec, f"{found.name} of {found.source}" if found.source else found.name
+    low, high = found.low, found.high
+    if low is not None and high is not None:
+        if not spec.above_least:
+            low = max(low, spec.least)
+        high = high if spec.most is None else min(high, spec.most)
+    for end, value in (("", found.value), (", low end", low), (", high end", high)):
+        fault = None if value is None else spec.check(value, where + end)
+        if fault:
+            raise ConfigError(fault)
+    return replace(found, low=low, high=high)
 
 
 def check_names(names: Mapping[str, Any], where: str) -> None:

@@ -2,6 +2,7 @@
 
 A month is 1/12 of 365 days. What is bought is spread over its life in equal parts (straight line); builds are spread
 over three years. So three years cost 36 such months, and a device that lives longer leaves a rest that is not counted.
+A device that lives less than three years is bought again; as with later builds, `running` holds that.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ MONTHS = 36
 CATEGORIES = {
     "instances": "instances", "egress": "egress", "load_balancer": "load balancer",
     "storage": "storage",
-    "device": "devices", "failures": "failures", "energy": "energy", "connectivity": "connectivity",
-    "fleet": "fleet software", "field_work": "field work", "build": "builds",
+    "device": "devices", "failures": "failures", "energy_busy": "energy, busy", "energy_idle": "energy, idle",
+    "connectivity": "connectivity", "fleet": "fleet software", "field_work": "field work", "build": "builds",
 }  # fmt: skip
 
 
@@ -26,8 +27,8 @@ CATEGORIES = {
 class Demand:
     """How the volume comes over the day: each hour's share of it, or None where only the mean is known.
 
-    `always_on`: the cloud never runs less than one instance, and without shares whole ones all day long; else
-    instances are paid for by the time that the volume fills.
+    `always_on`: the cloud never runs less than one instance, and whole ones for whole hours; else instances are paid
+    for by the time that the volume fills.
     """
 
     shares: tuple[Decimal, ...] | None = None
@@ -38,7 +39,8 @@ class Demand:
 class Costs(Generic[Number]):
     """One side. `monthly` is by category with purchases spread; `running` is what is paid each month after `upfront`.
 
-    Without electricity price or power there is no energy in it, and `kwh` (a month's) is None without the power.
+    `later` is that part of `running` which pays for devices and builds after the first ones. Without electricity price
+    or power there is no energy in it, and `kwh` (a month's) is None without the power.
     """
 
     units: Number
@@ -46,6 +48,7 @@ class Costs(Generic[Number]):
     utilisation: Number
     monthly: Mapping[str, Number]
     upfront: Number
+    later: Number
     running: Number
     kwh: Number | None
 
@@ -53,6 +56,11 @@ class Costs(Generic[Number]):
     def total(self) -> Number:
         """US dollars a month."""
         return _total(self.monthly.values())
+
+    @property
+    def tied_up(self) -> Number:
+        """US dollars that go into devices and builds in three years: up front and later."""
+        return self.upfront + self.later * MONTHS
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,16 @@ def compute(a: Arithmetic[Number], values: Mapping[str, Number], demand: Demand)
     return Both(values["predictions_per_day"], edge_costs(a, values, demand), cloud_costs(a, values, demand))
 
 
+def build_usd(v: Mapping[str, Number]) -> Number:
+    """US dollars of one build: engineering and compute."""
+    return v["build_hours"] * v["build_usd_per_hour"] + v["build_compute_hours"] * v["build_compute_usd_per_hour"]
+
+
+def builds(a: Arithmetic[Number], v: Mapping[str, Number]) -> Number:
+    """How often it is built in three years."""
+    return a.ceil(MONTHS / v["build_every_months"])
+
+
 def cloud_costs(a: Arithmetic[Number], v: Mapping[str, Number], demand: Demand) -> Costs[Number]:
     """Instances for the volume, and what goes with them."""
     per_day = v["predictions_per_day"]
@@ -90,8 +108,9 @@ def cloud_costs(a: Arithmetic[Number], v: Mapping[str, Number], demand: Demand) 
         "load_balancer": v["cloud_load_balancer_usd_per_hour"] * 730,
         "storage": mean * v["cloud_storage_gb"] * v["cloud_storage_usd_per_gb_month"],
     }
-    costs = Costs(mean, peak, busy, monthly, per_day * 0, per_day * 0, _kwh(v, "cloud", mean, busy))
-    return Costs(mean, peak, busy, monthly, per_day * 0, costs.total, costs.kwh)
+    kwh, none = _kwh(v, "cloud", mean, busy), per_day * 0
+    total = _total(monthly.values())
+    return Costs(mean, peak, busy, monthly, none, none, total, None if kwh is None else kwh[0] + kwh[1])
 
 
 def edge_costs(a: Arithmetic[Number], v: Mapping[str, Number], demand: Demand) -> Costs[Number]:
@@ -100,23 +119,26 @@ def edge_costs(a: Arithmetic[Number], v: Mapping[str, Number], demand: Demand) -
     busiest = max(demand.shares) if demand.shares else 1 / Decimal(24)
     devices = a.largest(v["edge_least_devices"], a.ceil(per_day * a.number(busiest) / 3600 / each))
     busy = per_day / 86_400 / (v["edge_qps"] * devices)
-    kwh = _kwh(v, "edge", devices, busy)
     price = v["edge_device_usd"] + v["edge_power_supply_usd"] + v["edge_storage_usd"] + v["edge_install_usd"]
-    one_build = v["build_hours"] * v["build_usd_per_hour"]
-    one_build = one_build + v["build_compute_hours"] * v["build_compute_usd_per_hour"]
-    builds = a.ceil(MONTHS / v["build_every_months"])
+    one_build, life_months, one = build_usd(v), v["edge_life_years"] * 12, a.number(Decimal(1))
     running = {
         "failures": devices * price * v["edge_failures_per_year"] / 12,
         "connectivity": devices * v["edge_connectivity_usd_per_month"],
         "fleet": devices * v["edge_fleet_usd_per_month"],
         "field_work": devices * v["edge_field_work_usd_per_year"] / 12,
     }
+    kwh = _kwh(v, "edge", devices, busy)
     if kwh is not None and "edge_usd_per_kwh" in v:
-        running["energy"] = kwh * v["edge_usd_per_kwh"]
-    bought = {"device": devices * price / (v["edge_life_years"] * 12), "build": one_build * builds / MONTHS}
-    paid = one_build * (builds - 1) / MONTHS + _total(running.values())
-    monthly = {name: {**bought, **running}[name] for name in CATEGORIES if name in bought or name in running}
-    return Costs(devices, devices, busy, monthly, devices * price + one_build, paid, kwh)
+        running |= {"energy_busy": kwh[0] * v["edge_usd_per_kwh"], "energy_idle": kwh[1] * v["edge_usd_per_kwh"]}
+    spread = {"device": devices * price / life_months, "build": one_build * builds(a, v) / MONTHS}
+    again = a.largest(one, MONTHS / life_months) - one  # how many times over the devices are bought after the first
+    later = (one_build * (builds(a, v) - 1) + devices * price * again) / MONTHS
+    parts = {**spread, **running}
+    monthly = {name: parts[name] for name in CATEGORIES if name in parts}
+    return Costs(
+        devices, devices, busy, monthly, upfront=devices * price + one_build, later=later,
+        running=later + _total(running.values()), kwh=None if kwh is None else kwh[0] + kwh[1],
+    )  # fmt: skip
 
 
 def _total(parts: Iterable[Number]) -> Number:
@@ -137,16 +159,20 @@ def _instance_hours(a: Arithmetic[Number], per_day: Number, per_s: Number, deman
         return needed * 24, a.ceil(needed)
     hours = peak = a.number(Decimal(0))
     for share in demand.shares:
-        needed = a.ceil(per_day * a.number(share) / 3600 / per_s)
+        needed = per_day * a.number(share) / 3600 / per_s
+        whole = a.ceil(needed)
         if demand.always_on:
-            needed = a.largest(one, needed)
-        hours, peak = hours + needed, a.largest(peak, needed)
+            needed = whole = a.largest(one, whole)
+        hours, peak = hours + needed, a.largest(peak, whole)
     return hours, peak
 
 
-def _kwh(v: Mapping[str, Number], side: str, units: Number, busy: Number) -> Number | None:
-    """A month's electricity of so many machines that are busy for that share of it; None without their power."""
+def _kwh(v: Mapping[str, Number], side: str, units: Number, busy: Number) -> tuple[Number, Number] | None:
+    """A month's electricity, busy and idle, of so many machines that are busy for that share of it; None without power.
+
+    The month has 730 hours.
+    """
     if f"{side}_power_w" not in v or f"{side}_idle_w" not in v:
         return None
-    watts = v[f"{side}_power_w"] * busy + v[f"{side}_idle_w"] * (1 - busy)
-    return units * watts * 730 / 1000
+    hours = units * 730 / 1000
+    return v[f"{side}_power_w"] * busy * hours, v[f"{side}_idle_w"] * (1 - busy) * hours

@@ -66,6 +66,16 @@ class Scenario(BaseModel):
         named = bool(self.teacher_profile or self.student_profile)
         return named or "teacher_qps" in self.inputs or "student_qps" in self.inputs
 
+    @property
+    def cloud_target(self) -> str | None:
+        """The target that `cloud` names, where it is not a profile."""
+        return None if self.cloud and self.cloud.endswith(".json") else self.cloud
+
+    @property
+    def cloud_measured(self) -> str | None:
+        """The profile of the cloud's machine."""
+        return self.cloud_profile or (self.cloud if self.cloud_target is None else None)
+
 
 def read_scenario(path: Path) -> Scenario:
     """A scenario from its file. Raises ConfigError that holds every fault."""
@@ -88,8 +98,7 @@ def build_scenario(path: Path | None, changes: Mapping[str, Any], inputs: Mappin
     scenario = validate(Scenario, content, "options")
     if scenario.traffic is not None:
         _check_traffic(scenario, f"{path}" if path and "traffic" not in changes else "options")
-    if scenario.currency != "USD" and "currency_per_usd" not in scenario.model_fields_set:
-        raise ConfigError(f"currency '{scenario.currency}' without currency_per_usd: say what one US dollar is in it")
+    _check_currency(scenario)
     return scenario
 
 
@@ -121,6 +130,16 @@ def _check_traffic(scenario: Scenario, source: str) -> None:
         raise ConfigError(f"{source}: key 'traffic': found 24 zeros, expected predictions in some hour")
     if "predictions_per_day" in scenario.inputs:
         raise ConfigError(f"{source}: traffic and predictions_per_day: the curve's sum is the volume; give one of them")
+
+
+def _check_currency(scenario: Scenario) -> None:
+    label, rate = scenario.currency.strip(), scenario.currency_per_usd
+    if not label:
+        raise ConfigError("currency: found an empty label, expected one such as EUR")
+    if label.upper() == "USD" and rate != 1:
+        raise ConfigError(f"currency: found USD at {rate} for one US dollar, expected 1, or another label")
+    if label.upper() != "USD" and "currency_per_usd" not in scenario.model_fields_set:
+        raise ConfigError(f"currency '{label}' without currency_per_usd: say what one US dollar is in it")
 
 
 def _is_path(key: str, value: str) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError
 from ..profile import Profile
-from ..target import Cloud, Published, Target, load_target
+from ..target import Target
+from ..tomlfile import exact
 from . import profiles
-from .inputs import SPECS, Input, Known, Missing, Side, from_quantity, spread_over
+from .inputs import SPECS, Input, Known, Missing, Side, from_quantity, spread_over, within
 from .model import Demand
-from .scenario import Scenario
+from .prices import offer_published, price_of
+from .scenario import MlperfScenario, Scenario
+from .unused import unused_in_comparison
 
 if TYPE_CHECKING:
     from .document import InputRow, Mark, Provenance
@@ -51,10 +54,7 @@ class Resolved:
     def offer(self, found: Iterable[Input]) -> None:
         """Take inputs that nobody of higher rank has said. Raises ConfigError for one out of its bounds."""
         for one in found:
-            fault = one.spec.check(one.value, f"{one.name} of {one.source}" if one.source else one.name)
-            if fault:
-                raise ConfigError(fault)
-            self.known.inputs.setdefault(one.name, one)
+            self.known.inputs.setdefault(one.name, within(one))
 
     def choose(self, name: str, label: str, value: str, provenance: Provenance, side: Side = "cloud") -> None:
         """Record a choice that is a word."""
@@ -70,11 +70,33 @@ def resolve(scenario: Scenario) -> Resolved:
     found.offer(given_inputs(scenario))
     _demand(scenario, found)
     _edge(scenario, found)
-    _cloud(scenario, found)
+    target = _cloud(scenario, found)
+    named = {"edge": found.edge, "cloud": found.cloud}
+    wanted = {"edge": scenario.edge_scenario, "cloud": scenario.cloud_scenario}
+    offer_measured(found, {side: profile for side, profile in named.items() if profile}, wanted)
+    if found.edge and found.edge.energy.advice and "edge_power_w" not in found.known.inputs:
+        found.notes.append(f"the edge's power was not measured; what would: {found.edge.energy.advice}")
+    if target and "cloud_qps" not in found.known.inputs:
+        offer_published(scenario, target, found, REQUIRED["cloud_qps"])
     if scenario.build:
         found.offer([build_hours(Path(scenario.build))])
     finish(found, scenario, REQUIRED)
+    found.notes += unused_in_comparison(scenario)
     return found
+
+
+def offer_measured(found: Resolved, sides: Mapping[str, Profile], wanted: Mapping[str, MlperfScenario | None]) -> None:
+    """Throughput of each profile, by scenarios that are alike where that can be, and the power of edge and cloud."""
+    asked = {side: profile for side, profile in sides.items() if f"{side}_qps" not in found.known.inputs}
+    picked = profiles.pick(asked, wanted)
+    found.notes += profiles.pick_notes(asked, picked)
+    for side, profile in sides.items():
+        scenario = picked.get(side) or profiles.pick({side: profile}, wanted)[side]
+        found.offer([profiles.throughput(profile, scenario, side)])
+        if side in ("edge", "cloud"):
+            watts, notes = profiles.power(profile, side, scenario)
+            found.notes += [] if f"{side}_power_w" in found.known.inputs else notes
+            found.offer(watts)
 
 
 def given_inputs(scenario: Scenario) -> list[Input]:
@@ -122,14 +144,16 @@ def build_hours(bundle: Path) -> Input:
     path = bundle / "build.json"
     try:
         steps = json.loads(path.read_text())["steps"]
-        seconds = sum((Decimal(str(step["seconds"])) for step in steps), Decimal(0))
+        seconds = [exact(step["seconds"]) for step in steps]
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; an unpacked archive has none: give --build-compute-hours"
         ) from None
     except (ValueError, KeyError, TypeError, ArithmeticError):
         raise ConfigError(f"{path}: not a build record; give --build-compute-hours") from None
-    hours = seconds / 3600
+    if not seconds or min(seconds) < 0:
+        raise ConfigError(f"{path}: says no time that its steps took; give --build-compute-hours")
+    hours = sum(seconds, Decimal(0)) / 3600
     return Input("build_compute_hours", hours, "measured", f"build.json of {bundle.resolve().name}, {len(steps)} steps")
 
 
@@ -149,100 +173,19 @@ def _demand(scenario: Scenario, found: Resolved) -> None:
 
 
 def _edge(scenario: Scenario, found: Resolved) -> None:
-    if scenario.edge is None:
-        return
-    profile = found.edge = profiles.load(scenario.edge, "edge")
-    found.edge_name = profiles.machine_name(profile)
-    found.marks += profiles.marks(profile, "edge")
-    found.offer([profiles.throughput(profile, scenario.edge_scenario, "edge_qps"), *profiles.power(profile, "edge")])
-    if "edge_power_w" not in found.known.inputs and profile.energy.advice:
-        found.notes.append(f"the edge's power was not measured; what would: {profile.energy.advice}")
+    if scenario.edge is not None:
+        profile = found.edge = profiles.load(scenario.edge, "edge")
+        found.edge_name = profiles.machine_name(profile)
+        found.marks += profiles.marks(profile, "edge")
 
 
-def _cloud(scenario: Scenario, found: Resolved) -> None:
-    named, measured = scenario.cloud, scenario.cloud_profile
-    if named and named.endswith(".json"):
-        named, measured = None, measured or named
-    target = price_of(scenario, named, found) if named else None
-    if measured:
-        profile = found.cloud = profiles.load(measured, "cloud_profile")
+def _cloud(scenario: Scenario, found: Resolved) -> Target | None:
+    target = price_of(scenario, scenario.cloud_target, found) if scenario.cloud_target else None
+    if scenario.cloud_measured:
+        profile = found.cloud = profiles.load(scenario.cloud_measured, "cloud_profile")
         found.cloud_name = f"{profile.subject.name} on {found.cloud_name}" if target else profiles.machine_name(profile)
         found.marks += profiles.marks(profile, "cloud")
         found.notes += profiles.machine_note(profile, target.cloud.instance, "cloud") if target and target.cloud else []
-        found.offer([profiles.throughput(profile, scenario.cloud_scenario, "cloud_qps")])
-        found.offer(profiles.power(profile, "cloud"))
         if found.edge and found.edge.samples.digest != profile.samples.digest:
             found.notes.append("edge and cloud were profiled on different samples: their throughputs are not alike")
-    if target and "cloud_qps" not in found.known.inputs:
-        _published(scenario, target, found)
-
-
-def price_of(scenario: Scenario, name: str, found: Resolved) -> Target:
-    """A cloud target by its instance's name or a path, and its price in the region if it quotes the pricing asked for.
-
-    A price of the user's own comes first. Raises ConfigError with the nearest target or region.
-    """
-    target = load_target(name if "/" in name or name.endswith(".toml") else name.replace(".", "-"))
-    found.cloud_name = target.name
-    cloud, own = target.cloud, "cloud_usd_per_hour" in found.known.inputs
-    if cloud is None:
-        if not own:
-            raise ConfigError(
-                f"cloud: target {target.name} has no [cloud] table with prices; give --cloud-usd-per-hour"
-            )
-        return target
-    pricing = scenario.pricing or cloud.pricing
-    if not own and pricing != cloud.pricing:
-        raise ConfigError(
-            f"pricing: target {target.name} quotes {cloud.pricing} only, found {pricing}; give its price with "
-            "--cloud-usd-per-hour"
-        )
-    if own:
-        asked = [word for word in (scenario.region, scenario.pricing) if word]
-        found.cloud_name = ", ".join([cloud.instance, *asked, "price as given"])
-        return target
-    region = scenario.region or next(iter(cloud.usd_per_hour))
-    found.choose("region", "region", region, "given" if scenario.region else "default")
-    found.choose("pricing", "pricing", pricing, "given" if scenario.pricing else "default")
-    found.cloud_name = f"{cloud.instance}, {region}, {pricing.replace('_', ' ')}"
-    if region not in cloud.usd_per_hour:
-        raise ConfigError(
-            f"region: target {target.name} has no price in '{region}'{did_you_mean(region, cloud.usd_per_hour)}"
-        )
-    found.offer([Input("cloud_usd_per_hour", cloud.usd_per_hour[region], "quoted", f"{cloud.source}, {cloud.as_of}")])
     return target
-
-
-def _published(scenario: Scenario, target: Target, found: Resolved) -> None:
-    """A throughput that the user picked from the target's published ones; never one that was not picked."""
-    offered = target.gpu.published if target.gpu else ()
-    if scenario.cloud_published is None:
-        if offered:
-            how = f"{REQUIRED['cloud_qps']}, or --cloud-published with one of: {_names(offered)}"
-            found.known.missing.append(Missing("cloud_qps", how))
-        return
-    words = scenario.cloud_published.lower().split()
-    hits = [one for one in offered if all(word in one.name.lower().split() for word in words)]
-    if len(hits) != 1:
-        which = "matches none" if not hits else f"matches {len(hits)}"
-        raise ConfigError(
-            f"cloud_published: '{scenario.cloud_published}' {which} of target {target.name}; possible: "
-            f"{_names(hits or offered)}"
-        )
-    one, gpus = hits[0], target.cloud.gpus if isinstance(target.cloud, Cloud) else 1
-    source = f"{one.name}: {one.source}"
-    if gpus > 1:
-        source += f"; modelled: one GPU's {one.per_second} x {gpus}"
-        found.notes.append(f"{one.name} was published for one GPU; {gpus} times as much on {target.name} is a model")
-    found.offer([Input("cloud_qps", one.per_second * gpus, "quoted", source)])
-    runs = f"'{found.edge.subject.name}'" if found.edge else "a model that no profile tells"
-    shape = f"{one.layers} layers, {one.width} wide" if one.layers else "shape not stated"
-    found.notes.append(
-        f"cloud throughput is published for {one.name} ({shape}), the edge runs {runs}: "
-        "not like for like; only a profile from that machine is"
-    )
-    found.notes += [one.note] if one.note else []
-
-
-def _names(published: Iterable[Published]) -> str:
-    return "; ".join(f"'{one.name}' {one.per_second}/s" for one in published)

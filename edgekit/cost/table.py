@@ -23,11 +23,19 @@ def csv_text(document: Mapping[str, Any]) -> str:
 def _rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for one in document["inputs"]:
         yield {**one, "section": "input"}
+    currency = document["currency"]
+    yield {"section": "currency", "name": currency["label"], "unit": "for one USD", "value": currency["per_usd"]}
+    for note in document["notes"]:
+        yield {"section": "note", "name": note}
     for mark in document["marks"]:
         yield {"section": "mark", "side": mark["side"], "name": mark["mark"], "source": f"profile {mark['profile']}"}
     if document["question"] == "distillation":
         yield from _distillation(document)
         return
+    yield from _edge_or_cloud(document)
+
+
+def _edge_or_cloud(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for side in ("edge", "cloud"):
         yield from _side(side, document[side])
     for name, unit in RESULTS.items():
@@ -39,6 +47,11 @@ def _rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"section": "check", "side": check["side"], "name": f"{check['name']} {check['state']}",
                "unit": check["unit"], "value": check["value"], "high": check["limit"],
                "source": check["source"]}  # fmt: skip
+    yield from _uncertainty(document)
+    yield {"section": "verdict", "name": document["verdict"]["sentence"], "value": document["verdict"]["cheaper"]}
+
+
+def _uncertainty(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for bar in document["tornado"]:
         yield {"section": "tornado", "name": bar["input"], "unit": "USD saved in 3 years",
                "value": bar["usd_3_year_swing"], "low": bar["usd_3_year_saving_at_low"],
@@ -46,12 +59,15 @@ def _rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, quantiles in document["monte_carlo"]["quantiles"].items():
         for quantile, value in quantiles.items():
             yield {"section": "monte_carlo", "name": f"{name} {quantile}", "unit": "USD", "value": value}
-    yield {"section": "verdict", "name": document["verdict"]["sentence"], "value": document["verdict"]["cheaper"]}
+    yield {"section": "monte_carlo", "name": "share_edge_cheaper", "unit": "share",
+           "value": document["monte_carlo"]["share_edge_cheaper"]}  # fmt: skip
+    for flip in document["verdict"]["flips"]:
+        yield {"section": "flip", "name": flip["input"], "unit": flip["unit"], "value": flip["flips_at"]}
 
 
 RESULTS = {
     "per_day": "predictions/day", "usd_per_month_saving": "USD/month", "usd_3_year_saving": "USD", "roi": "share",
-    "payback_months": "months",
+    "payback_months": "months", "tied_up_usd": "USD",
 }  # fmt: skip
 
 
@@ -61,6 +77,8 @@ def _side(side: str, costs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"section": "cost", "side": side, "name": part["category"], "unit": unit, "value": part[unit]}
     for name in ("usd_per_million", "usd_per_month", "usd_3_year"):
         yield {"section": "cost", "side": side, "name": "total", "unit": name, "value": costs[name]}
+    for unknown in costs["unknown"]:
+        yield {"section": "unknown", "side": side, "name": unknown}
     for name in ("units", "utilisation", "upfront_usd", "kwh_3_year", "kg_co2e_3_year"):
         yield {"section": "side", "side": side, "name": name, "value": costs[name]}
 
@@ -78,3 +96,4 @@ def _distillation(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"section": "result", "name": name, "value": document[name]}
     for claim in document["claims"]:
         yield {"section": "claim", "name": claim["claim"], "source": claim["source"]}
+    yield {"section": "verdict", "name": document["sentence"]}

@@ -44,7 +44,8 @@ def monte_carlo(inputs: Mapping[str, Input], demand: Demand, draws: int, seed: i
     values = as_floats({name: one.value for name, one in inputs.items()})
     for name, one in inputs.items():
         if one.low is not None and one.high is not None and one.low < one.high:
-            values[name] = generator.triangular(float(one.low), float(one.value), float(one.high), draws)
+            drawn = generator.triangular(float(one.low), float(one.value), float(one.high), draws)
+            values[name] = np.round(drawn) if one.spec.whole else drawn
     both = compute(FLOATS, values, demand)
     everywhere = np.zeros(draws)
     saving = both.saving * MONTHS + everywhere
@@ -53,7 +54,7 @@ def monte_carlo(inputs: Mapping[str, Input], demand: Demand, draws: int, seed: i
         "edge_usd_per_million": both.per_million(both.edge.total) + everywhere,
         "cloud_usd_per_million": both.per_million(both.cloud.total) + everywhere,
     }
-    counts, edges = np.histogram(saving, BINS)
+    counts, edges = np.histogram(saving, BINS, _bounds(saving))
     return {
         "draws": draws,
         "seed": seed,
@@ -65,3 +66,10 @@ def monte_carlo(inputs: Mapping[str, Input], demand: Demand, draws: int, seed: i
         "usd_3_year_saving_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
         "share_edge_cheaper": float((saving > 0).mean()),
     }
+
+
+def _bounds(saving: Floats) -> tuple[float, float]:
+    """The histogram's ends, apart even where all draws are the same amount, however large."""
+    low, high = float(saving.min()), float(saving.max())
+    apart = 1e-9 * max(abs(low), abs(high), 1.0)
+    return (low, high) if high - low > apart else (low - BINS * apart, high + BINS * apart)

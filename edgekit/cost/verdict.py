@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,8 @@ Values = Mapping[str, Decimal]
 #: Break-even is looked for within this factor of the volume asked for, at so many volumes; other flips within 10.
 VOLUME_FACTOR, VOLUME_STEPS, CURVE_STEPS = 1000, 1201, 121
 INPUT_FACTOR, INPUT_STEPS = 10, 161
+#: The digits in which a flip is said: as few as still flip.
+FLIP_DIGITS = range(4, 13)
 #: US dollars a month that rounding may make of nothing; a machine more is a larger jump than this.
 JUMP = Decimal("1e-6")
 
@@ -137,11 +139,24 @@ def _flip(search: Search, one: Input, here: bool) -> Flip | None:
     a, b = (one.value if i == middle else Decimal(float(at[i])) for i in (near, index))
     if (search.saving(one.name, a) > 0) == (search.saving(one.name, b) > 0):
         return None
-    value = search.crossing(one.name, a, b, lambda x, y: abs(y - x) <= abs(y) * Decimal("1e-5") or abs(y - x) < 1e-9)
+    value = search.crossing(one.name, a, b, lambda x, y: abs(y - x) <= abs(y) * Decimal("1e-5"))
+    value = _said(search, one, value, here)
     return {
         "input": one.name, "label": one.spec.label, "unit": one.spec.unit, "value": float(one.value),
         "flips_at": float(value), "change": float(value / one.value - 1),
     }  # fmt: skip
+
+
+def _said(search: Search, one: Input, value: Decimal, here: bool) -> Decimal:
+    """A flip in few digits, rounded away from the present value, so that who enters what is printed sees it flip."""
+    if one.spec.unit == "predictions/day":
+        return value
+    rounding = ROUND_CEILING if value > one.value else ROUND_FLOOR
+    for digits in FLIP_DIGITS:
+        said = Context(prec=digits, rounding=rounding).plus(value)
+        if one.spec.check(said, one.name) is None and (search.saving(one.name, said) > 0) != here:
+            return said
+    return value
 
 
 def _around(value: Decimal, factor: int, steps: int) -> Floats:
