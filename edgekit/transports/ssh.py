@@ -43,7 +43,7 @@ class Ssh:
         self.address = address
         self.options = options
         self.bytes_sent = 0
-        self._folder = Path(tempfile.mkdtemp(prefix="edgekit-", dir=_short_folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix="edgekit-ssh-", dir=_short_folder()))
         self._socket = self._folder / "s"
         try:
             self.master = self._open()
