@@ -194,7 +194,8 @@ class ArmDevice(Device):
         (etc / "group").write_text("root:x:0:\npi:x:1000:\nnogroup:x:65534:\n")
         (etc / "machine-id").write_text(f"{os.urandom(16).hex()}\n")
         (etc / "ssh" / "authorized_keys").write_text(self.keyring.public + "\n")
-        self.keyring.know(self.port, make_key(etc / "ssh" / "host_key"))
+        self.host_key = make_key(etc / "ssh" / "host_key")
+        self.keyring.know(self.port, self.host_key)
         self._write_config(cpu)
 
     def _write_config(self, cpu: str) -> None:

@@ -82,6 +82,8 @@ class Keyring:
 class Device(ABC):
     """A device that is reached by ssh on loopback."""
 
+    host_key: str
+
     def __init__(self, keyring: Keyring, user: str, port: int) -> None:
         self.keyring, self.user, self.port = keyring, user, port
         self._orphans: list[int] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from lab.device import HOST, Keyring
 from lab.sshd import Sshd, StartSshd
+from lab.wire import Wire
 
 
 def out(sshd: Sshd, command: str) -> str:
@@ -122,3 +123,20 @@ def test_a_device_without_programs(start_sshd: StartSshd) -> None:
 @pytest.mark.parametrize("name", ["KEY"])
 def test_more_variables(start_sshd: StartSshd, name: str) -> None:
     assert out(start_sshd(environment={name: "a b"}), f"echo ${name}") == "a b"
+
+
+def test_a_line_counts_and_breaks(sshd: Sshd) -> None:
+    with Wire(sshd) as wire:
+        words = sshd.ssh_words("cat > file", "-p", str(wire.port))
+        content = os.urandom(300_000)
+        assert subprocess.run(words, input=content, capture_output=True, check=False).returncode == 0
+        assert (sshd.home / "file").read_bytes() == content
+        assert 300_000 < wire.up < 330_000
+        assert 1000 < wire.down < 30_000
+        wire.reset()
+        wire.cut_after(100_000)
+        assert subprocess.run(words, input=content, capture_output=True, check=False).returncode == 255
+        assert wire.up == 100_000
+        assert subprocess.run(words, input=content, capture_output=True, check=False).returncode == 255
+        wire.reset()
+        assert subprocess.run(words, input=content, capture_output=True, check=False).returncode == 0
