@@ -18,7 +18,7 @@ from .switch import recover
 #: command -> its module; those that change something hold the lock all along.
 CHANGING = {
     "want": "receive", "stage": "receive", "install_runtime": "runtime", "verify": "release",
-    "activate": "switch", "rollback": "switch", "prune": "keep",
+    "activate": "switch", "rollback": "switch", "prune": "keep", "service": "service",
 }  # fmt: skip
 READING = {"probe": "probe", "show": "keep", "logs": "keep", "run": "run"}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from .base import Base
 from .errors import Failed
+from .place import check_service
 from .release import run_golden
 
 
@@ -14,4 +15,5 @@ def check_health(base: Base, digest: str, python: str, health_s: float) -> dict[
     if base.target(base.current) != digest:
         raise Failed(f"{base.current} does not lead to release {digest[:16]}")
     report, _ = run_golden(base.current, python, health_s)
+    check_service(base, digest, health_s)
     return report

@@ -13,8 +13,9 @@ from edgekit.ondevice import manifest
 PACKAGE = Path(manifest.__file__).parent
 
 RUNTIME = '''
-import json, os, time
+import json, os, sys, time
 import numpy as np
+from ..errors import OnDeviceError
 
 FORMAT, PACKAGE = "tflite", "numbers"
 
@@ -29,6 +30,8 @@ def load(model, buckets, device, threads, reference=False):
     time.sleep(facts["load_s"])
     if facts["broken"]:
         raise RuntimeError("a bug in this release")
+    if facts["broken_in_service"] and "serve-worker" in sys.argv:
+        raise OnDeviceError("a bug in this release")
 
     def predict(ids, mask):
         time.sleep(facts["predict_s"])
@@ -56,17 +59,21 @@ class Tokenizer:
 """
 
 
-def write_release(folder: Path, factor: float = 1.0, golden_off: float = 0.0, **changes: Any) -> Path:
+def write_release(
+    folder: Path, factor: float = 1.0, golden_off: float = 0.0, service: bool = True, **changes: Any
+) -> Path:
     """A whole bundle that says `long` for texts of more than 5 letters.
 
     `factor` makes it another release; with `golden_off` its golden samples differ by so much; `changes` are predict_s,
-    load_s, broken.
+    load_s, broken, broken_in_service. Without `service` it is as older ones were.
     """
     (folder / "model").mkdir(parents=True)
     shutil.copytree(PACKAGE, folder / "ondevice", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "ondevice" / "runtimes" / "litert.py").write_text(RUNTIME)
     (folder / "ondevice" / "text.py").write_text(TOKENIZER)
-    model = {"factor": factor, "predict_s": 0.0, "load_s": 0.0, "broken": False, **changes}
+    model = {"factor": factor, "predict_s": 0.0, "load_s": 0.0, "broken": False, "broken_in_service": False, **changes}
+    if not service:
+        shutil.rmtree(folder / "ondevice" / "service")
     (folder / "model" / "model.tflite").write_text(json.dumps(model))
     (folder / "tokenizer.json").write_text("{}")
     samples = [

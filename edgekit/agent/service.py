@@ -1,0 +1,198 @@
+"""The command `service`: a systemd unit that serves whatever release is current."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import resource
+import stat
+from pathlib import Path
+from typing import Any
+
+from . import disk
+from .base import Base
+from .errors import Failed, Refused
+from .execute import own_python, tell
+from .place import RECORD, Place, ask_health, recorded
+from .protocol import Request
+from .release import VERIFY_S, run_golden
+from .systemd import (
+    NAME,
+    account,
+    check_systemd,
+    last_lines,
+    linger_hint,
+    runtime_folder,
+    systemctl,
+    try_systemctl,
+    unit_file,
+    unit_property,
+)
+from .unit import Unit
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8476
+START_S, REMOVE_S = 200.0, 60.0
+#: Loading and checking need what the golden samples needed, and at a switch two releases are there at once.
+WORKERS, SPARE, SUPERVISOR_MB = 2, 1.25, 64.0
+NO_VIEW = "no user namespaces here: it runs without a private /tmp and a read-only system"
+_NAMESPACE_FAILED = ("226", "217", "218")  # systemd.exec(5), exit codes: NAMESPACE, USER, CAPABILITIES
+_ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+
+
+def service(base: Base, request: Request) -> dict[str, Any]:
+    """action: install, remove, status or restart; scope: user or system.
+
+    install also takes host, port, socket (true: a Unix socket instead), token_file, group (of the socket), python and
+    memory_max_mb; what is there already is replaced. Answers with `status`'s fields.
+    """
+    action, scope = request.text("action"), request.text_or_none("scope") or "user"
+    actions = {"install": _install, "remove": _remove, "status": _status, "restart": _restart}
+    if action not in actions:
+        raise Refused(f"request: 'action': found {action!r:.40}, possible: {', '.join(actions)}")
+    if scope not in ("user", "system"):
+        raise Refused(f"request: 'scope': found {scope!r:.40}, possible: user, system")
+    check_systemd(scope)
+    return actions[action](base, scope, request)
+
+
+def _install(base: Base, scope: str, request: Request) -> dict[str, Any]:
+    digest = base.target(base.current)
+    if digest is None:
+        raise Refused(f"{base.current} leads to no release; flash one first")
+    manifest = base.manifest(digest)
+    if "ondevice/service/__main__.py" not in manifest.files:
+        raise Refused("the current bundle was built without the service; build it again with this edgekit")
+    place = _place(scope, request)
+    python = request.text_or_none("python") or own_python()
+    for path in (str(base.current), python, place.token_file or "", place.host):
+        if not path.isprintable():
+            raise Refused(f"{path!r:.80}: has characters that no unit file can hold")
+    limit = request.number_or_none("memory_max_mb")
+    memory_mb = limit or _measured_limit_mb(base, digest)
+    runtime = json.loads(manifest.content).get("runtime")
+    unit = Unit(
+        current=base.current,
+        words=(python, "-B", "-m", "ondevice.service", "--follow", str(base.current), *_words(place)),
+        token_file=place.token_file,
+        memory_max_mb=memory_mb,
+        system=scope == "system",
+        own_view=True,
+        cpu_only=isinstance(runtime, dict) and runtime.get("device") == "CPU",
+        loopback=_is_loopback(place.host),
+        runtime_folder=place.socket is not None,
+        user=None if scope == "user" or _all_may_read(base, digest) else account(base.path.stat().st_uid),
+        group=_group(request, scope, place),
+    )
+    disk.write_file(base.path / RECORD, (json.dumps(place.__dict__, sort_keys=True) + "\n").encode())
+    hints = _start(scope, unit, request.number("start_s", START_S))
+    base.write_down("service", action="install", scope=scope, url=place.url)
+    answer = _status(base, scope, request)
+    hints += answer["hints"]
+    return {**answer, "memory_max_mb": round(memory_mb, 1), "memory_measured": limit is None, "hints": hints}
+
+
+def _start(scope: str, unit: Unit, start_s: float) -> list[str]:
+    """Write the unit, enable and start it; what it had to do without, in words."""
+    tell("starting the service")
+    file = unit_file(scope)
+    disk.make_folder(file.parent)
+    for own_view in (True, False):
+        changed = Unit(**{**unit.__dict__, "own_view": own_view})
+        disk.write_file(file, changed.text().encode())
+        systemctl(scope, "daemon-reload")
+        systemctl(scope, "enable", NAME)
+        code, said = try_systemctl(scope, "restart", NAME, timeout_s=start_s)
+        if code == 0:
+            return [] if own_view else [NO_VIEW]
+        if scope == "system" or unit_property(scope, "ExecMainStatus") not in _NAMESPACE_FAILED:
+            break
+    raise Failed(f"{NAME} does not start: {said or 'see its log'}", log=last_lines(scope))
+
+
+def _remove(base: Base, scope: str, request: Request) -> dict[str, Any]:
+    try_systemctl(scope, "disable", "--now", NAME, timeout_s=REMOVE_S)
+    was_there = unit_file(scope).exists()
+    disk.remove(unit_file(scope))
+    disk.remove(base.path / RECORD)
+    systemctl(scope, "daemon-reload")
+    base.write_down("service", action="remove", scope=scope)
+    return {"scope": scope, "removed": was_there}
+
+
+def _restart(base: Base, scope: str, request: Request) -> dict[str, Any]:
+    if not unit_file(scope).exists():
+        raise Refused(f"no {NAME} is installed for the {scope}")
+    code, said = try_systemctl(scope, "restart", NAME, timeout_s=request.number("start_s", START_S))
+    if code:
+        raise Failed(f"{NAME} does not start: {said or 'see its log'}", log=last_lines(scope))
+    return _status(base, scope, request)
+
+
+def _status(base: Base, scope: str, request: Request) -> dict[str, Any]:
+    place, file = recorded(base), unit_file(scope)
+    installed = file.exists()
+    return {
+        "scope": scope,
+        "unit": str(file) if installed else None,
+        "url": place.url if place and installed else None,
+        "active": unit_property(scope, "ActiveState") if installed else None,
+        "enabled": unit_property(scope, "UnitFileState") if installed else None,
+        "health": _health(place) if place and installed else None,
+        "hints": linger_hint() if installed and scope == "user" else [],
+    }
+
+
+def _health(place: Place) -> dict[str, Any] | None:
+    try:
+        return ask_health(place)
+    except Failed as failure:
+        return {"ok": False, "error": str(failure)}
+
+
+def _place(scope: str, request: Request) -> Place:
+    host, port = request.text_or_none("host") or DEFAULT_HOST, request.number("port", DEFAULT_PORT)
+    token_file = request.text_or_none("token_file")
+    if port != int(port) or not 1 <= port <= 65535:
+        raise Refused(f"request: 'port': found {port!r}, expected 1 to 65535")
+    if token_file and not Path(token_file).is_absolute():
+        raise Refused(f"token_file {token_file!r:.80}: expected an absolute path on the device")
+    if request.flag("socket"):
+        return Place(scope, DEFAULT_HOST, 0, str(runtime_folder(scope) / "edgekit" / "edgekit.sock"), token_file)
+    if not _is_loopback(host) and not token_file:
+        raise Refused(f"{host} can be reached from outside: that needs a token_file on the device")
+    return Place(scope, host, int(port), None, token_file)
+
+
+def _words(place: Place) -> list[str]:
+    return ["--socket", place.socket] if place.socket else ["--host", place.host, "--port", str(place.port)]
+
+
+def _group(request: Request, scope: str, place: Place) -> str | None:
+    group = request.text_or_none("group")
+    if group is not None and (scope != "system" or not place.socket or not _ACCOUNT.match(group)):
+        raise Refused(f"group {group!r:.40}: for the Unix socket of a system service; a name such as edgekit")
+    return group
+
+
+def _measured_limit_mb(base: Base, digest: str) -> float:
+    """For two workers, from the most that the golden samples take here."""
+    tell("measuring what it needs of memory")
+    python = base.interpreter(digest, None, own_python())
+    run_golden(base.folder(digest), python, VERIFY_S)
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6  # of the largest, which this was
+    return WORKERS * SPARE * peak_mb + SUPERVISOR_MB
+
+
+def _all_may_read(base: Base, digest: str) -> bool:
+    """Whether a user who owns nothing can run the release."""
+    file = base.folder(digest) / "manifest.json"
+    folders = [folder.stat().st_mode & stat.S_IXOTH for folder in file.parents]
+    return bool(all(folders) and file.stat().st_mode & stat.S_IROTH)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
