@@ -131,3 +131,19 @@ def test_the_text_counts_what_is_open() -> None:
     done = CliRunner().invoke(command, ["--sla-ms", "10"], catch_exceptions=False)
     assert done.exit_code == 0
     assert done.output.splitlines()[-1] == "0 answered, 1 partly, 9 missing"
+
+
+def test_a_better_student_costs_fewer_errors_and_the_figure_names_the_profile(tmp_path: Path) -> None:
+    path = write_profile(tmp_path / "p.json", subject__accuracy={"test": 0.96}, subject__retention={"test": 1.2})
+    item = ask("--edge", str(path), "--per-day", "1000", "--usd-per-error", "1")["impact"]
+    assert item["answer"] == "160 fewer wrong predictions a day than the teacher's, 4,867 USD a month less"
+    assert item["provenance"].startswith("measured: accuracy and retention in profile ")
+    assert item["provenance"].endswith("; given")
+
+
+def test_what_does_not_count_is_said() -> None:
+    done = CliRunner().invoke(command, ["--currency", "EUR=0.9", "--teacher-qps", "5"], catch_exceptions=False)
+    assert (
+        "note: not used: --currency, --teacher-qps: the checklist is of edge against cloud, in US dollars"
+        in done.output
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -21,7 +22,7 @@ from edgekit.cost.document import check_cost
 from edgekit.cost.inputs import Quantity
 from edgekit.cost.scenario import Scenario, build_scenario, read_scenario, scenario_toml
 from edgekit.cost.sources import build_hours, resolve
-from edgekit.cost.words import money, number
+from edgekit.cost.words import apart, exactly, money, number
 from edgekit.errors import ConfigError, EdgekitError, ProfileError
 
 BASE = {
@@ -510,3 +511,205 @@ def test_a_refusal_is_one_line_and_a_code() -> None:
     assert done.stderr == (
         "edgekit: region: target g4dn-xlarge has no price in 'us-est-1'; did you mean 'us-east-1'?\n"
     )
+
+
+def test_edge_and_cloud_count_by_a_scenario_that_both_have(tmp_path: Path) -> None:
+    single = write_profile(tmp_path / "single.json", make_latencies(4.0))
+    both = write_profile(tmp_path / "both.json", {"SingleStream": make_latencies(2.0), "Offline": [1024.0]})
+    options = words(edge_qps=None, cloud_qps=None, edge=str(both), cloud_profile=str(single))
+    document = ask(*options)
+    assert [row(document, f"{side}_qps")["source"].split(", ")[1] for side in ("edge", "cloud")] == ["SingleStream"] * 2
+    assert not any("like for like" in note for note in document["notes"])
+    forced = ask(*options, "--edge-scenario", "Offline")
+    assert row(forced, "edge_qps")["source"].endswith("Offline")
+    unlike = (
+        "throughput of edge by Offline and cloud by SingleStream: different scenarios, so they are not like for like"
+    )
+    assert unlike in forced["notes"]
+    offline = write_profile(tmp_path / "offline.json", {"Offline": [1024.0]})
+    none = ask(*words(edge_qps=None, cloud_qps=None, edge=str(offline), cloud_profile=str(single)))
+    assert unlike in none["notes"]
+    told = ask(*words(cloud_qps="752", edge_qps=None, edge=str(both), cloud_profile=str(single)))
+    assert row(told, "edge_qps")["source"].endswith("Offline")  # the cloud's throughput is the user's word
+
+
+def test_the_rate_that_a_server_was_asked_for_is_not_its_capacity(tmp_path: Path) -> None:
+    found = [{"qps": 300.0, "p99_ms": 8.0, "ok": True}]
+    latencies = {"SingleStream": make_latencies(2.0), "Server": make_latencies(3.0)}
+    cases = (([], True, "SingleStream"), (found, False, "SingleStream"), (found, True, "Server"))
+    for search, met, counts in cases:
+        path = write_profile(
+            tmp_path / "p.json", latencies, scenarios__Server__search=search, scenarios__Server__sla_met=met
+        )
+        document = ask(*words(edge_qps=None, edge=str(path)))
+        assert row(document, "edge_qps")["source"].endswith(counts)
+        assert not any("asked for" in note for note in document["notes"])
+        forced = ask(*words(edge_qps=None, edge=str(path), edge_scenario="Server"))
+        assert any("the rate asked for, not what it can do" in n for n in forced["notes"]) == (counts != "Server")
+    alone = write_profile(tmp_path / "s.json", {"Server": make_latencies(3.0)})
+    assert any("the rate asked for" in note for note in ask(*words(edge_qps=None, edge=str(alone)))["notes"])
+
+
+def test_watts_are_of_the_scenario_whose_throughput_counts_and_of_what_the_sensor_reads(tmp_path: Path) -> None:
+    latencies = {"SingleStream": make_latencies(2.0), "Offline": [1024.0]}
+    windows = {"scenarios__SingleStream__energy": [make_window()]}
+    both = {**windows, "scenarios__Offline__energy": [make_window(average_w=9.0)]}
+    path = write_profile(tmp_path / "p.json", latencies, energy=make_energy(), **both)
+    document = ask(*words(edge_qps=None, edge=str(path)))
+    assert row(document, "edge_power_w")["value"] == 9.0
+    assert ", Offline, ina219: board input" in row(document, "edge_power_w")["source"]
+    assert not any("edge_power_w" in note for note in document["notes"])
+    energy = make_energy()
+    energy["sensors"][0]["scope"] = "package"
+    path = write_profile(tmp_path / "p.json", latencies, energy=energy, **windows)
+    document = ask(*words(edge_qps=None, edge=str(path)))
+    assert row(document, "edge_power_w")["value"] == 4.5
+    assert "edge_power_w is of SingleStream, edge_qps of Offline, whose watts were not metered" in document["notes"]
+    assert any("edge_power_w is of the package alone (ina219)" in note for note in document["notes"])
+    own = ask(*words(edge_qps=None, edge=str(path), edge_power_w="5"))
+    assert not any("edge_power_w" in note for note in own["notes"])
+
+
+def test_a_device_that_is_bought_again_does_not_pay_back_what_it_never_earns() -> None:
+    """A cloud of 384 USD a month against a device of 400 USD that lives a month: it costs more, so it never pays."""
+    options = words(edge_life_years="0.0833333333", edge_device_usd="400", spread="0")
+    document = ask(*options)
+    assert document["verdict"]["cheaper"] == "cloud"
+    assert document["payback_months"] is None
+    year = ask(*words(edge_life_years="1", edge_device_usd="400"))
+    assert year["tied_up_usd"] == pytest.approx(1200)
+    assert year["roi"] == pytest.approx(year["usd_3_year_saving"] / 1200)
+    assert year["payback_months"] == pytest.approx(400 / (383.98 - 800 / 36))
+    long = ask(*words(edge_life_years="50", edge_device_usd="15000"))
+    assert long["verdict"]["cheaper"] == "edge"
+    assert "paid back in 39.1 months, longer than the 3 years" in long["verdict"]["sentence"]
+
+
+def test_what_was_given_is_printed_as_it_was_given(pi: Path) -> None:
+    options = words(usd_per_hour="1.204", per_day="1234567.5", edge_qps=None, edge=str(pi), edge_device_usd="79.995")
+    p99 = json.loads(pi.read_text())["scenarios"]["SingleStream"]["latency_ms"]["p99"]["value"]
+    limit = round(p99 + 0.0004, 4)
+    output = CliRunner().invoke(command, [*options, "--sla-ms", str(limit)], catch_exceptions=False).output
+    for text in ("1.204 USD/h", "1,234,567.5 predictions/day", "79.995 USD", f"asked {limit} ms"):
+        assert text in output
+    assert f" {limit} ms, asked" not in output
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "said"),
+    [(9.996, 10, "9.996"), (10, 10, "10"), (10.0004, 10, "10.0004"), (90.04, 90, "90.04"), (2.5, 10, "2.5"),
+     (1999.6, 2000, "1,999.6")],
+)  # fmt: skip
+def test_a_figure_shows_on_which_side_of_its_limit_it_lies(value: float, limit: float, said: str) -> None:
+    assert apart(value, limit) == said
+
+
+@pytest.mark.parametrize("value", [1.204, 2e6, 1.25e-5, 1e-12, 1e15, 12345678901.25, 0.07, 0])
+def test_given_figures_lose_no_digit(value: float) -> None:
+    assert float(exactly(value).replace(",", "")) == value
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_flips_that_are_printed_flip(seed: int) -> None:
+    """The value in the sentence, given back to the option that it names, turns the verdict; USD in any currency."""
+    generator = np.random.default_rng(seed)
+    some = {
+        "cloud_qps": 752 * 3 ** generator.uniform(-1, 1), "edge_device_usd": 80 * 20 ** generator.uniform(-1, 1),
+        "per_day": 2e6 * 30 ** generator.uniform(-1, 1), "edge_fleet_usd_per_month": generator.uniform(0, 8),
+        "build_hours": generator.uniform(10, 80), "edge_qps": 100 * 5 ** generator.uniform(-1, 1),
+    }  # fmt: skip
+    options = words(**{k: f"{v:.4g}" for k, v in some.items()}, build_usd_per_hour="100", draws="100", spread="0")
+    options += ["--scale-to-zero"] if seed % 2 else []
+    document = ask(*options, "--currency", "JPY=151.3")
+    sentence, cheaper = document["verdict"]["sentence"], document["verdict"]["cheaper"]
+    named = re.search(r"\((\w+)\) (?:rises|falls) from [\d.,]+ to ([\d.,]*\d)", sentence)
+    printed = [named.groups()] if named else []
+    printed += [(flip["input"], exactly(flip["flips_at"])) for flip in document["verdict"]["flips"][:4]]
+    volume = re.search(r"(below|from) ([\d,]+) predictions a day", sentence)
+    if volume:
+        less = 1 if volume[1] == "below" else 0
+        printed.append(("predictions_per_day", str(int(volume[2].replace(",", "")) - less)))
+    assert printed or "It does not flip" in sentence
+    for name, text in printed:
+        said = text.replace(",", "")
+        again = ask(*options, f"--{name.replace('_', '-')}", said)
+        assert again["verdict"]["cheaper"] != cheaper, (name, text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"cloud_published": "bert-base int8 batch 32"},
+            "not used: --cloud-published: --cloud-qps says the throughput",
+        ),
+        ({"cloud": None, "usd_per_hour": "1", "region": "x"}, "not used: --region: no target in --cloud"),
+        ({"edge_scenario": "Offline"}, "not used: --edge-scenario: no profile in --edge"),
+        ({"cloud_scenario": "Offline"}, "not used: --cloud-scenario: no --cloud-profile"),
+        ({"usd_per_error": "1"}, "not used: --usd-per-error: it is for edgekit assess"),
+    ],
+)
+def test_what_does_not_count_is_said(changes: dict[str, str | None], said: str) -> None:
+    assert said in ask(*words(**changes))["notes"]
+    assert not any(note.startswith("not used") for note in ask(*words())["notes"])
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0, 1e300])
+def test_a_profile_whose_figures_cannot_be_is_refused(tmp_path: Path, low: float) -> None:
+    odd = make_scenario("Offline", [1000.0], throughput_per_s=given(5.0, low, 6.0))
+    path = write_profile(tmp_path / "p.json", scenarios={"Offline": odd})
+    assert "edge_qps of profile" in refused(*words(edge_qps=None, edge=str(path)))
+
+
+def test_an_interval_of_watts_ends_at_zero(tmp_path: Path) -> None:
+    window = make_window(average_w=4.5)
+    window["average_w"] = given(0.01, -0.2, 0.3)
+    path = write_profile(tmp_path / "p.json", energy=make_energy(), scenarios__SingleStream__energy=[window])
+    assert row(ask(*words(edge_qps=None, edge=str(path))), "edge_power_w")["low"] == 0
+
+
+@pytest.mark.parametrize("steps", [[], [{"seconds": "nan"}], [{"seconds": -1}], [{"seconds": True}], [3], 3])
+def test_a_build_record_that_says_no_time_is_refused(tmp_path: Path, steps: Any) -> None:
+    (tmp_path / "build.json").write_text(json.dumps({"steps": steps}))
+    with pytest.raises(ConfigError, match="give --build-compute-hours"):
+        build_hours(tmp_path)
+
+
+def test_a_document_with_figures_that_cannot_be_is_refused() -> None:
+    document = ask(*words())
+    draws = document["monte_carlo"]
+    spoilt: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"question": []}, r"key 'question': found \[\]"),
+        ({"question": {}}, "key 'question'"),
+        ({"per_day": float("nan")}, "key 'per_day': found nan, expected a finite number"),
+        ({"tornado": [{"low": float("inf")}]}, "key 'tornado.0.low': found inf"),
+        ({"currency": {"label": "EUR", "per_usd": 0.0}}, "key 'currency.per_usd': found 0.0"),
+        ({"per_day": 0.0}, "key 'per_day': found 0.0"),
+        ({"monte_carlo": draws | {"quantiles": {}}}, "quantiles.usd_3_year_saving.p5' is missing"),
+        ({"monte_carlo": draws | {"usd_3_year_saving_histogram": {"edges": [0.0, 1.0], "counts": [0]}}}, "histogram"),
+    )
+    for change, said in spoilt:
+        with pytest.raises(ProfileError, match=said):
+            check_cost({**document, **change}, "c.json")
+
+
+@pytest.mark.parametrize("per_day", ["1", "1e15"])
+def test_volumes_at_the_ends_of_what_is_allowed_are_answered(per_day: str) -> None:
+    for spread in ("0", "0.2"):
+        document = ask(*words(per_day=per_day, spread=spread, cloud_qps="1e-3", edge_device_usd="1e9", draws="200"))
+        assert check_cost(document, "c.json")["id"] == document["id"]
+
+
+def test_sites_stay_whole_in_every_draw() -> None:
+    document = ask(*words(edge_least_devices="1:2:3", spread="0", edge_device_usd="36", draws="500"))
+    edge = document["monte_carlo"]["quantiles"]["edge_usd_per_million"]
+    each = 1 / (2e6 * 365 / 12 / 1e6)
+    assert {round(edge[q] / each, 6) for q in edge} <= {1.0, 2.0, 3.0}
+
+
+def test_near_equals_are_told_apart() -> None:
+    """Both sides within 0.1 %: the sentence shows another amount for each, and the difference in per cent."""
+    cloud = ask(*words())["cloud"]["usd_3_year"]
+    document = ask(*words(edge_device_usd=f"{cloud * 0.9995:.4f}"))
+    assert re.search(r"is cheaper: (6\.\d+) USD against (?!\1 )6\.\d+ USD per million \(0\.05 % less\)",
+                     document["verdict"]["sentence"])  # fmt: skip

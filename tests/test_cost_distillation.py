@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from profiles import make_machine, write_profile
+from profiles import make_latencies, make_machine, write_profile
 
 from edgekit.cli.cost import command
 from edgekit.errors import EdgekitError
@@ -134,3 +134,38 @@ def test_csv_and_keys() -> None:
     assert document["teacher"].keys() == ModelRow.__annotations__.keys()
     text = CliRunner().invoke(command, [*EXAMPLE, "--csv"], catch_exceptions=False).output
     assert "\nresult,,reduction,share,0.75,,,,\n" in text
+
+
+def test_teacher_and_student_count_by_a_scenario_that_both_have_or_by_the_one_that_is_named(tmp_path: Path) -> None:
+    teacher = write_profile(tmp_path / "t.json", make_latencies(4.0))
+    student = write_profile(tmp_path / "s.json", {"SingleStream": make_latencies(2.0), "Offline": [512.0]})
+    options = ("--usd-per-hour", "1", "--teacher-profile", str(teacher), "--student-profile", str(student))
+    document = ask(*options)
+    assert document["speedup"] == pytest.approx(2, rel=0.02)
+    assert document["notes"] == []
+    student_too = ("--usd-per-hour", "1", "--teacher-profile", str(student), "--student-profile", str(student))
+    for option in ("--edge-scenario", "--cloud-scenario"):
+        named = ask(*student_too, option, "SingleStream")
+        assert row(named, "student_qps")["source"].endswith("SingleStream")
+        with pytest.raises(EdgekitError, match="has no scenario Offline; possible: SingleStream"):
+            CliRunner().invoke(command, [*options, option, "Offline"], catch_exceptions=False)
+
+
+def test_the_money_at_a_volume_says_how_it_counts_and_an_unknown_build_is_not_free() -> None:
+    document = ask(*EXAMPLE, "--per-day", "100000000")
+    assert (document["build_usd"], document["payback_months"]) == (None, None)
+    assert "paid by the time in use" in document["sentence"]
+    assert document["sentence"].endswith("; no build cost given, so no payback.")
+    assert any(note.startswith("the money at a volume is by the time in use") for note in document["notes"])
+    free = ask(*EXAMPLE, "--per-day", "100000000", "--build-hours", "0")
+    assert free["sentence"].endswith("its build of 0.00 USD is paid back: at once.")
+    assert ask(*EXAMPLE)["notes"] == []
+
+
+def test_what_does_not_count_is_said() -> None:
+    document = ask(*EXAMPLE, "--traffic", ",".join(["9"] * 24), "--sla-ms", "5", "--scale-to-zero", "--edge-qps", "3")
+    [note] = document["notes"]
+    assert note.startswith("not used: --traffic, --always-on/--scale-to-zero, --edge-qps, --sla-ms: ")
+    assert ask(*EXAMPLE, "--utilisation", "0.5")["notes"] == []
+    text = CliRunner().invoke(command, EXAMPLE, catch_exceptions=False).output
+    assert "95 %" not in text.split("claim")[0]
