@@ -94,8 +94,9 @@ def _pythons(base: Base) -> dict[str, str]:
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *_FOLDERS]
     folders += [str(path / "bin") for path in sorted(base.runtimes.glob("*"))] if base.runtimes.is_dir() else []
     for folder in dict.fromkeys(folders):
-        for path in sorted(Path(folder).glob("python3*")) if folder.startswith("/") else []:
-            is_venv = (path.parents[1] / "pyvenv.cfg").is_file()
+        open_to_us = folder.startswith("/") and os.access(folder, os.R_OK | os.X_OK)
+        for path in sorted(Path(folder).glob("python3*")) if open_to_us else []:
+            is_venv = os.access(path.parents[1] / "pyvenv.cfg", os.R_OK)  # unlike is_file, it never raises
             real = str(path) if is_venv else os.path.realpath(path)
             if re.fullmatch(r"python3(\.\d+)?", path.name) and real not in seen and os.access(path, os.X_OK):
                 seen |= {real} | ({str(p) for p in path.parent.glob("python3*")} if is_venv else set())

@@ -135,7 +135,7 @@ def older_is_meant(base: Base, digest: str) -> bool:
 
 def _take_in(base: Base, manifest: Manifest) -> None:
     """Let every file of a manifest be a verified blob. Raises Failed that names what is wrong or missing."""
-    damaged, missing = [], []
+    damaged, missing, moved = [], [], False
     names = {file.sha256: path for path, file in reversed(list(manifest.files.items()))}
     for file in _distinct(manifest):
         blob, incoming = base.blobs / file.sha256, base.incoming / file.sha256
@@ -147,6 +147,7 @@ def _take_in(base: Base, manifest: Manifest) -> None:
             incoming.chmod(0o444)
             disk.sync_file(incoming)
             incoming.replace(blob)
+            moved = True
             continue
         have = disk.regular_size(incoming)
         if had_blob or (have is not None and have >= file.size):
@@ -154,8 +155,9 @@ def _take_in(base: Base, manifest: Manifest) -> None:
             disk.remove(incoming)
         else:
             missing.append(names[file.sha256])
-    disk.sync_folder(base.blobs)
-    disk.sync_folder(base.incoming)
+    if moved:
+        disk.sync_folder(base.blobs)
+        disk.sync_folder(base.incoming)
     if damaged or missing:
         first = (damaged + missing)[0]
         what = "arrived damaged and was removed" if damaged else "has not arrived whole"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +26,11 @@ ONDEVICE = """
 import json, os, sys, time
 release = os.getcwd()
 base = os.path.dirname(os.path.dirname(release))
-with open(os.path.join(os.path.dirname(base), "ran"), "a") as ran:
-    ran.write(os.path.basename(release) + " " + " ".join(sys.argv[1:]) + chr(10))
+try:
+    with open(os.path.join(os.path.dirname(base), "ran"), "a") as ran:
+        ran.write(os.path.basename(release) + " " + " ".join(sys.argv[1:]) + chr(10))
+except OSError:
+    pass
 with open(os.path.join(release, "behaviour.json")) as stream:
     behaviour = json.load(stream)
 current = os.path.realpath(os.path.join(base, "current")) == release
@@ -69,7 +76,10 @@ def write_manifest(folder: Path, **changes: Any) -> None:
     """The manifest of what lies in a folder."""
     files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     listed = {name: listing(p.read_bytes()) for name, p in files.items() if not name.startswith("manifest.json")}
-    content = {"schema": 1, "files": listed, **changes}
+    content = {
+        "schema": 1, "files": listed, "labels": ["x", "y"], "buckets": [8], "model": "model/model.bin",
+        "tokenizer": "empty.txt", "runtime": {"name": "fake", "version": "1"}, **changes,
+    }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
@@ -201,3 +211,18 @@ class Device:
             [sys.executable, "-B", "-m", "ondevice", "verify", "--json"], cwd=self.base / "current", capture_output=True
         )
         assert done.returncode == 0, done
+
+
+def wait_for(true: Callable[[], Any]) -> None:
+    until = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a process and all below it, as a power cut: none of them gets to do anything more."""
+    os.kill(pid, signal.SIGSTOP)
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        kill_tree(int(child))
+    os.kill(pid, signal.SIGKILL)
