@@ -70,7 +70,13 @@ def test_a_bundle_has_all_that_the_device_needs_and_nothing_else(tmp_path: Path)
     sources = Path(manifests.__file__).parent
     ondevice = {p.relative_to(sources).as_posix() for p in sources.rglob("*.py")}
     ondevice -= {"runtimes/openvino.py", "runtimes/onnxruntime.py"}  # which load other formats
-    assert {"__main__.py", "profiler/session.py", "sensors/rapl.py", "runtimes/litert.py", "runtimes/tflite.py"} <= ondevice
+    assert {
+        "__main__.py",
+        "profiler/session.py",
+        "sensors/rapl.py",
+        "runtimes/litert.py",
+        "runtimes/tflite.py",
+    } <= ondevice
     assert files == {
         "manifest.json", "build.json", "README.md", "LICENSE", "requirements.txt", "golden.json", "tokenizer.json",
         "model/model.tflite", *(f"ondevice/{path}" for path in ondevice),

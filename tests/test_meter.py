@@ -308,7 +308,7 @@ def test_a_log_says_which_lines_it_came_from(tmp_path: Path) -> None:
 def test_a_log_that_overlaps_by_chance_is_not_taken_for_utc(tmp_path: Path) -> None:
     """It holds the run in one other zone only, and at UTC it overlaps a part."""
     path = write_log(tmp_path, moments(-3, 3), lambda t: iso(t + 900))
-    with pytest.raises(ProfileError, match="say which|no overlap"):
+    with pytest.raises(ProfileError, match=r"say which|no overlap"):
         add_external(profile(), path, None)
 
 

@@ -77,7 +77,10 @@ def run(monkeypatch: pytest.MonkeyPatch, root: Path) -> Any:
         monkeypatch.setattr(profiler, "measure_cold_starts", lambda *_: (cold, []))
         kept: list[Any] = []
         wanted = Request(what.path, min_seconds=0.1, min_queries=10, warmup_seconds=0.01, idle_seconds=0.05, root=root)
-        document = profile(wanted._replace(**changes), Listener(said.append, lambda document: kept.append(json.loads(json.dumps(document))), stopped))
+        document = profile(
+            wanted._replace(**changes),
+            Listener(said.append, lambda document: kept.append(json.loads(json.dumps(document))), stopped),
+        )
         return parse_profile(json.dumps(document).encode(), "the document"), kept, said
 
     return started

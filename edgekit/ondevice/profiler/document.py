@@ -10,7 +10,9 @@ from typing import Any
 def document_id(document: dict[str, Any]) -> str:
     """12 hex digits of the sha256 of the document without its "id", as UTF-8 JSON with sorted keys and no spaces.
 
-    Numbers without a fraction are written without one, for 5 and 5.0 are the same to JSON. Raises ValueError for what JSON has no word for (NaN, infinity), which no document may hold.
+    Numbers without a fraction are written without one, for 5 and 5.0 are the same to JSON.
+
+    Raises ValueError for what JSON has no word for (NaN, infinity), which no document may hold.
     """
     content = _plain({key: value for key, value in document.items() if key != "id"})
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
