@@ -106,7 +106,7 @@ def _try(emulator: Emulator, core: Core) -> None:
     if "plugin" in done.stderr and not marks:
         raise ProfileError(
             f"{emulator.program}: {emulator.version} takes no plugins ({last_words(done.stderr)}); "
-            "a dynamically linked QEMU does, as in the package qemu-user of Debian 12 and Ubuntu 24.04"
+            "a dynamically linked QEMU does, as in Debian 12's package qemu-user"
         )
     if done.returncode or len(marks) != 2:
         raise ProfileError(
