@@ -49,7 +49,7 @@ def test_units_suit_the_size() -> None:
     ]  # fmt: skip
     assert [energy(v) for v in (None, 0.05, 7.9, 20_000.0, 0.0)] == ["unknown", "50.0 µJ", "7.90 mJ", "20.0 J", "0 mJ"]
     assert [size(v) for v in (12, 4_276_352, 40_000, None)] == ["12 B", "4.28 MB", "40.0 kB", "unknown"]
-    assert [plain(v) for v in (80.0, 0.658, 2_000_000.0, 0.95471)] == ["80", "0.658", "2,000,000", "0.9547"]
+    assert [plain(v) for v in (80.0, 0.658, 2_000_000.0, 0.95471)] == ["80", "0.658", "2,000,000", "0.95471"]
     assert percent(0.9927) == "99.27 %"
     assert listed(["a", "b", "c"]) == "a, b and c"
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: A tornado shows no more inputs than this, and none whose swing is less than this share of the widest.
 MOST_ROWS = 10
 LEAST_SWING = 0.01
+#: The table of inputs has all digits of a range.
+RANGE_DIGITS = 4
 ROW = 38.0
 DRAWS_HEIGHT = 176.0
 
@@ -61,7 +63,7 @@ def _paint_tornado(figure: Canvas, rows: Sequence[TornadoRow], saving_usd: float
     at = _scale(ax, low - pad, high + pad, bottom, f"3-year saving by the edge, {money.label}")
     for position, (row, (at_low, at_high)) in enumerate(zip(rows, ends, strict=True)):
         top = position * ROW
-        span = clean(reach(row["low"], row["high"], row["unit"]))
+        span = clean(reach(row["low"], row["high"], row["unit"], RANGE_DIGITS))
         write_heading(ax, top, Heading(clean(row["label"]), span), bold=False)
         for end, shade in ((at_low, "s2"), (at_high, "s1")):
             ax.fill_between(sorted((at(base), at(end))), top + 18, top + 29, color=colour(shade), zorder=3)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..cost.document import Currency, Distillation, EdgeOrCloud, InputRow, SideRow
+from ..cost.words import check_text, months
 from .chance_figures import draws_figure, tornado_figure
 from .content import Cell, Figure, Section, Table, Text
 from .drawing import clean
 from .money_figures import Money, curve_figure, models_figure, stack_figure
-from .wording import UNKNOWN, between, digits, many, percent, plain, quantity, reach
+from .wording import UNKNOWN, between, digits, percent, plain, quantity, reach
 
 Cost = EdgeOrCloud | Distillation
+REVIEWED = {True: "yes", False: "no", None: "not known"}
 
 
 def money_sections(costs: Sequence[Cost]) -> list[Section]:
@@ -43,16 +45,16 @@ def _edge_or_cloud(cost: EdgeOrCloud, key: str) -> Section:
         _marks(cost),
         stack_figure(cost, money, key),
         curve_figure(cost, money, key),
-        _side("Edge", cost["edge"], money),
-        _side("Cloud", cost["cloud"], money),
+        _result(cost, money),
+        _side("Edge", cost["edge"], money, _not_counted(cost, "edge", "build")),
+        _side("Cloud", cost["cloud"], money, _not_counted(cost, "cloud")),
         _checks(cost),
         tornado_figure(cost, money, key),
         draws_figure(cost, money, key),
         _flips(cost),
         _inputs(cost),
     ]
-    volume = many(round(cost["per_day"]), "prediction")
-    lead = f"{clean(cost['title'])}. {volume} a day, modelled from the inputs listed below."
+    lead = f"{clean(cost['title'])}. {plain(cost['per_day'])} predictions a day, modelled from the inputs listed below."
     return Section(key, "Edge or cloud", lead, [f for f in figures if f is not None])
 
 
@@ -78,8 +80,31 @@ def _marks(cost: Cost) -> Text | None:
     return Text(clean(f"It rests on a run that is not to be trusted without reserve: {words}."), warning=True)
 
 
-def _side(name: str, side: SideRow, money: Money) -> Table:
-    """One stack in figures, part by part."""
+def _result(cost: EdgeOrCloud, money: Money) -> Table:
+    """What three years bring, and how fast what is paid up front comes back."""
+    saving, tied_up = cost["usd_3_year_saving"], money.text(cost["tied_up_usd"])
+    roi = "nothing is tied up" if cost["roi"] is None else f"{cost['roi'] * 100:,.0f} %"
+    upfront = money.text(cost["edge"]["upfront_usd"])
+    rows = [
+        [Cell("Saved by the edge" if saving >= 0 else "Lost by the edge", "in three years"),
+         Cell(money.text(abs(saving)))],
+        [Cell("Return on investment", f"of {tied_up} that devices and builds tie up in three years"), Cell(roi)],
+        [Cell("Payback", f"of {upfront} up front, by the lower running cost"), Cell(months(cost["payback_months"]))],
+    ]  # fmt: skip
+    return Table("What it brings", ("Result", "Amount"), rows, slim=True)
+
+
+def _not_counted(cost: EdgeOrCloud, *sides: str) -> list[str]:
+    """The inputs that are zero because nobody said them."""
+    return [
+        clean(row["label"])
+        for row in cost["inputs"]
+        if row["side"] in sides and row["provenance"] == "default" and row["value"] == 0
+    ]
+
+
+def _side(name: str, side: SideRow, money: Money, not_counted: list[str]) -> Table:
+    """One stack in figures, part by part; a part of nothing is none."""
     total = side["usd_per_million"]
     rows = [
         [
@@ -87,10 +112,12 @@ def _side(name: str, side: SideRow, money: Money) -> Table:
             *_amounts(part, money),
         ]
         for part in side["parts"]
+        if part["usd_per_month"]
     ]
-    units = f"{plain(side['units'])} {side['unit_name']}{'s' if side['units'] != 1 else ''}"
+    units = f"{plain(side['units'], 4)} {side['unit_name']}{'s' if side['units'] != 1 else ''}"
     rows.append([Cell("Total", f"{units}, {percent(side['utilisation'], 1)} utilised"), *_amounts(side, money)])
     notes = [f"Not counted: {clean(unknown)}" for unknown in side["unknown"]]
+    notes += [f"Not counted, 0 by default: {', '.join(not_counted)}"] if not_counted else []
     if side["kwh_per_month"] is not None:
         carbon = side["kg_co2e_per_month"]
         carbon_words = f", {digits(carbon)} kg CO₂e" if carbon is not None else ""
@@ -108,15 +135,17 @@ def _amounts(row: object, money: Money) -> list[Cell]:
 def _checks(cost: EdgeOrCloud) -> Table | None:
     if not cost["checks"]:
         return None
-    rows = [
-        [
-            Cell(f"{check['name'].capitalize()}, {check['side']}", clean(check["source"])),
-            Cell(clean(quantity(check["limit"], check["unit"]))),
-            Cell(UNKNOWN if check["value"] is None else clean(quantity(check["value"], check["unit"]))),
-            Cell({"pass": "✓ pass", "fail": "✗ fail", "unknown": "? unknown"}[check["state"]]),
-        ]
-        for check in cost["checks"]
-    ]
+    rows = []
+    for check in cost["checks"]:
+        limit, value = check_text(check)
+        rows.append(
+            [
+                Cell(f"{check['name'].capitalize()}, {check['side']}", clean(check["source"])),
+                Cell(clean(limit)),
+                Cell(clean(value) or UNKNOWN),
+                Cell({"pass": "✓ pass", "fail": "✗ fail", "unknown": "? unknown"}[check["state"]]),
+            ]
+        )
     return Table("Requirements", ("Requirement", "Limit", "Measured", "Result"), rows)
 
 
@@ -155,11 +184,18 @@ def _inputs(cost: Cost) -> Table:
 
 
 def _value(row: InputRow) -> str:
-    return clean(quantity(row["value"], row["unit"]))
+    return clean(quantity(row["value"], row["unit"], _digits(row)))
 
 
 def _range(row: InputRow) -> str:
-    return "" if row["low"] is None or row["high"] is None else clean(reach(row["low"], row["high"], row["unit"]))
+    if row["low"] is None or row["high"] is None:
+        return ""
+    return clean(reach(row["low"], row["high"], row["unit"], _digits(row)))
+
+
+def _digits(row: InputRow) -> int:
+    """What was measured is shown in the digits that matter, all else as it was given."""
+    return 4 if row["provenance"] == "measured" else 15
 
 
 def _models(cost: Distillation, money: Money) -> Table:
@@ -178,8 +214,5 @@ def _models(cost: Distillation, money: Money) -> Table:
 def _claims(cost: Distillation) -> Table | None:
     if not cost["claims"]:
         return None
-    rows = [
-        [Cell(clean(c["claim"])), Cell(clean(c["source"])), Cell("yes" if c["reviewed"] else "no")]
-        for c in cost["claims"]
-    ]
+    rows = [[Cell(clean(c["claim"])), Cell(clean(c["source"])), Cell(REVIEWED[c["reviewed"]])] for c in cost["claims"]]
     return Table("What others claim; not measured here", ("Claim", "Source", "Peer-reviewed"), rows, numeric=False)

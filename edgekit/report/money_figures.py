@@ -12,7 +12,7 @@ from ..profile import Floats
 from .content import Figure, Key, mark_words
 from .drawing import axes, clean, colour, draw, log_ticks, tick_text
 from .strips import Bar, Heading, bars_height, paint_bars
-from .wording import UNKNOWN, digits, percent
+from .wording import UNKNOWN, digits, percent, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 DAYS_PER_MONTH = 365 / 12
 #: The curve is drawn over this factor to either side of the volume asked for, and as far as a break-even.
 CURVE_REACH = 100.0
+
+
+#: The colours of a stack's parts, each once over both sides: there are twelve parts at most.
+SHADES = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "warn", "muted", "ink", "soft", "warn-soft")
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,11 @@ def badges(cost: EdgeOrCloud | Distillation) -> list[str]:
 
 def stack_figure(cost: EdgeOrCloud, money: Money, key: str) -> Figure:
     """Both sides' cost per million as stacks on one scale."""
-    bars, legend = [], []
+    bars, legend, taken = [], list[Key](), 0
     for name, row in (("Edge", cost["edge"]), ("Cloud", cost["cloud"])):
         parts = [part for part in row["parts"] if part["usd_per_million"] > 0]
-        shades = [f"s{n % 7 + 1}" for n in range(len(parts))]
+        shades = [SHADES[(taken + n) % len(SHADES)] for n in range(len(parts))]
+        taken += len(parts)
         segments = [(p["usd_per_million"] * money.per_usd, shade) for p, shade in zip(parts, shades, strict=True)]
         bars.append(Bar(Heading(name, money.text(row["usd_per_million"]), clean(row["name"])), segments))
         labels = [f"{name.lower()}: {clean(part['label'])}" for part in parts]
@@ -77,12 +82,12 @@ def curve_figure(cost: EdgeOrCloud, money: Money, key: str) -> Figure | None:
     if len(points) < 2:
         return None
     turn, cheaper = cost["break_even"], cost["verdict"]["cheaper"]
-    finding = f"At {digits(cost['per_day'])} predictions a day {_side(cheaper)} is cheaper"
+    finding = f"At {plain(cost['per_day'])} predictions a day {_side(cheaper)} is cheaper"
     if turn is None:
         finding += "; within a factor of a thousand there is no break-even volume."
     else:
         jump = ", where one more unit is needed" if turn["step"] else ""
-        finding += f"; break-even is at {digits(turn['per_day'])} a day{jump}, and {_side(turn['cheaper_above'])} is "
+        finding += f"; break-even is at {plain(turn['per_day'])} a day{jump}, and {_side(turn['cheaper_above'])} is "
         finding += "cheaper above."
     title = "Cost a month against volume"
     svg = draw(f"{key}-curve", title, finding, 262, lambda figure: _paint_curve(figure, cost, points, money))
@@ -146,7 +151,11 @@ def models_figure(cost: Distillation, money: Money, key: str) -> Figure:
         bars.append(Bar(heading, [(usd * money.per_usd, shade)], *ends))
     way = "less" if cost["reduction"] >= 0 else "more"
     finding = f"A prediction of the student costs {percent(abs(cost['reduction']), 0)} {way} than one of the teacher"
-    finding += f", at {digits(cost['speedup'])} times the throughput."
+    finding += f", at {digits(cost['speedup'])} times the throughput"
+    if cost["reduction_low"] is not None and cost["reduction_high"] is not None:
+        reach = f"{percent(cost['reduction_low'], 1)} to {percent(cost['reduction_high'], 1)}"
+        finding += f"; a reduction of {reach} at the ends of both ranges"
+    finding += "."
     title = "Cost of a million predictions"
     svg = draw(f"{key}-models", title, finding, bars_height(bars), lambda figure: paint_bars(figure, bars))
     return Figure(f"{key}-models", title, svg, finding, provenance(cost), [], [], badges(cost))

@@ -11,7 +11,7 @@ from .drawing import clean
 from .money import Cost, cost_marks, money_of
 from .names import Run
 from .sources import Built, Sources
-from .wording import UNKNOWN, digits, energy, listed, many, milliseconds, percent, size
+from .wording import UNKNOWN, energy, listed, many, milliseconds, percent, plain, size
 
 
 def title_of(sources: Sources) -> str:
@@ -140,7 +140,7 @@ def _cost(costs: Sequence[Cost]) -> KeyFigure | None:
     if cost is None:
         return None
     money = money_of(cost["currency"])
-    note = f"on the edge, {money.text(cost['cloud']['usd_per_million'])} in the cloud; {digits(cost['per_day'])} a day"
+    note = f"on the edge, {money.text(cost['cloud']['usd_per_million'])} in the cloud; {plain(cost['per_day'])} a day"
     value = money.text(cost["edge"]["usd_per_million"])
     return KeyFigure("A million predictions", value, note, mark_words(cost_marks(cost)))
 

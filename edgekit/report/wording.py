@@ -23,24 +23,24 @@ def digits(value: float, significant: int = 3) -> str:
     return f"{rounded:,.{max(places, 0)}f}"
 
 
-def plain(value: float, significant: int = 4) -> str:
-    """A number that somebody gave: no zeros after its last digit that says something: 80, 0.658, 2,000,000."""
+def plain(value: float, significant: int = 15) -> str:
+    """A number that somebody gave, all of it: 80, 0.658, 1.204, 2,000,000; with fewer digits one that was computed."""
     text = digits(value, significant)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def quantity(value: float | str, unit: str) -> str:
+def quantity(value: float | str, unit: str, significant: int = 15) -> str:
     """An input's value with its unit; a choice is its own word."""
     if unit == "share" and not isinstance(value, str):
-        return f"{plain(value * 100)} %"
-    words = value if isinstance(value, str) else plain(value)
+        return f"{plain(value * 100, significant)} %"
+    words = value if isinstance(value, str) else plain(value, significant)
     return f"{words} {unit}".rstrip()
 
 
-def reach(low: float, high: float, unit: str) -> str:
+def reach(low: float, high: float, unit: str, significant: int = 15) -> str:
     """The range of an input: 60 – 160 h."""
-    start = plain(low * 100) if unit == "share" else plain(low)
-    return f"{start} – {quantity(high, unit)}"
+    start = plain(low * 100 if unit == "share" else low, significant)
+    return f"{start} – {quantity(high, unit, significant)}"
 
 
 def milliseconds(value: float | None) -> str:
