@@ -3,6 +3,7 @@
 manifest.json      what it is; every other file's size and sha256. The bundle's digest is this file's sha256
 model/             the artifact
 tokenizer.json     golden.json     ondevice/     requirements.txt     README.md     LICENSE
+manifest.json.sig  who signed it and when, if anybody did: not part of the digest
 build.json         when, where and how long: not part of the digest, nor of the archive
 """
 
@@ -15,26 +16,23 @@ import os
 import platform
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
-from . import __version__
+from . import __version__, tarball
 from .artifact import MODEL_FILES, Artifact
 from .atomic import publish_folder, write_bytes
 from .card import licence_note, model_card
-from .errors import BundleError, MissingExtra
+from .errors import BundleError
 from .ondevice import manifest as manifests
 from .ondevice.errors import OnDeviceError
 from .ondevice.runtimes import RUNTIMES, load_runtime
 
-ARCHIVE_SUFFIX = ".tar.zst"
 #: INT8 weights hardly compress, sparse ones do; beyond this level they do not do so any better.
 COMPRESSION_LEVEL = 10
-MAX_MANIFEST_BYTES = 16 << 20
 
 #: numpy's arrays can be subscripted as types from 1.22 on; numpy 1 is smaller, and what tflite-runtime was built for.
 NUMPY = "numpy>=1.22,<2; python_version < '3.13'"
@@ -104,7 +102,7 @@ def check_out(out: Path, archived: bool = False) -> None:
     With `archived`, raise MissingExtra where its archive could not be made.
     """
     if archived:
-        _import_zstandard()
+        tarball.import_zstandard()
     if out.exists() and not (out / manifests.NAME).is_file():
         raise BundleError(f"{out}: exists and is not a bundle; move it away or choose another folder")
     try:
@@ -208,89 +206,57 @@ def open_bundle(path: Path) -> Bundle:
             return Bundle(path, manifest, manifests.file_digest(path / manifests.NAME))
         if not path.is_file():
             raise BundleError(f"{path}: no such bundle; `edgekit build` makes one")
-        content, found = _read_archive(path)
+        content, found = tarball.read_archive(path)
         manifest = manifests.parse_manifest(content, f"{path}: {manifests.NAME}")
     except OnDeviceError as error:
         raise BundleError(str(error)) from None
-    _compare(path, manifest["files"], found)
+    tarball.compare(path, manifest["files"], found)
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
 
 
 def archive(bundle: Bundle) -> Path:
     """Write a bundle's folder as one .tar.zst beside it: the same bundle gives the same bytes.
 
-    It holds what the manifest lists and the manifest, in one folder with the bundle's name. Raises MissingExtra.
+    It holds what the manifest lists, the manifest and its signature, in one folder with the bundle's name. Raises
+    MissingExtra.
     """
-    zstandard = _import_zstandard()
+    zstandard = tarball.import_zstandard()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name in sorted([*bundle.manifest["files"], manifests.NAME]):
+        signature = [tarball.SIGNATURE_NAME] if (bundle.path / tarball.SIGNATURE_NAME).is_file() else []
+        for name in sorted([*bundle.manifest["files"], manifests.NAME, *signature]):
             content = (bundle.path / name).read_bytes()
             entry = tarfile.TarInfo(f"{bundle.manifest['name']}/{name}")  # time, owner and group are 0
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
-    path = bundle.path.with_name(bundle.path.name + ARCHIVE_SUFFIX)
+    path = bundle.path.with_name(bundle.path.name + tarball.SUFFIX)
     write_bytes(path, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(packed.getvalue()))
     return path
 
 
-def _import_zstandard() -> Any:
+def unpack(path: Path, folder: Path) -> Bundle:
+    """An archive's bundle as the folder `folder`, whole or not at all; an older bundle there is replaced.
+
+    All of it is read and compared before anything is written. Raises BundleError for an archive that is not exactly
+    what its manifest says, or where the disk has no room.
+    """
+    if not path.is_file():
+        raise BundleError(f"{path}: no such archive; `edgekit build --archive` makes one")
+    packed = open_bundle(path)
+    check_out(folder)
+    sizes = {name: int(facts["size"]) for name, facts in packed.manifest["files"].items()}
+    free = shutil.disk_usage(folder.parent).free
+    if sum(sizes.values()) > free:
+        raise BundleError(f"{folder}: {sum(sizes.values()) / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free")
+    work = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
     try:
-        import zstandard
-    except ImportError:
-        raise MissingExtra("archive", "zstandard", "archive") from None
-    return zstandard
-
-
-@contextmanager
-def _entries(path: Path) -> Iterator[tarfile.TarFile]:
-    """An archive as a stream. What is wrong with it is a BundleError."""
-    zstandard = _import_zstandard()
-    try:
-        with (
-            path.open("rb") as file,
-            zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file) as plain,
-            tarfile.open(fileobj=plain, mode="r|") as tar,
-        ):
-            yield tar
-    except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
-        raise BundleError(f"{path}: not a whole {ARCHIVE_SUFFIX} archive: {error}") from None
-
-
-def _read_archive(path: Path) -> tuple[bytes, dict[str, dict[str, Any]]]:
-    """An archive's manifest.json, and size and sha256 of its other files; nothing is written anywhere."""
-    found: dict[str, dict[str, Any]] = {}
-    content: bytes | None = None
-    with _entries(path) as tar:
-        top = None
-        for entry in tar:
-            first, *rest = PurePosixPath(entry.name).parts or ("",)
-            name = "/".join(rest)
-            top = top or first
-            if not entry.isreg() or not manifests.is_inside(entry.name) or not rest or first != top or name in found:
-                raise BundleError(f"{path}: entry {entry.name!r} does not belong into a bundle")
-            stream = tar.extractfile(entry)
-            assert stream is not None
-            if name == manifests.NAME:
-                content = stream.read(MAX_MANIFEST_BYTES)
-            else:
-                found[name] = _measure(stream)
-    if content is None:
-        raise BundleError(f"{path}: no {manifests.NAME} in it")
-    return content, found
-
-
-def _measure(stream: IO[bytes]) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    for block in iter(lambda: stream.read(1 << 20), b""):
-        digest.update(block)
-        size += len(block)
-    return {"size": size, "sha256": digest.hexdigest()}
-
-
-def _compare(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Refuse an archive whose files are not exactly those of its manifest."""
-    for name in sorted({*expected, *found}):
-        if expected.get(name) != found.get(name):
-            state = "missing" if name not in found else "not in the manifest" if name not in expected else "changed"
-            raise BundleError(f"{path}: {name}: {state}; copy or build the bundle again")
+        work.mkdir()
+        tarball.extract(path, work, sizes)
+        unpacked = open_bundle(work)
+        if unpacked.digest != packed.digest:
+            raise BundleError(f"{path}: has changed while it was read")
+        publish_folder(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Bundle(folder, unpacked.manifest, unpacked.digest)

@@ -60,6 +60,8 @@ def _switch(base: Base, digest: str, request: Request, older: bool) -> SwitchAns
         report = check_health(base, digest, python, health_s)
     except Trouble as trouble:
         raise _go_back(base, digest, old, trouble) from None
+    except OSError as error:
+        raise _go_back(base, digest, old, Failed(explain(error))) from None
     if old != digest:
         disk.remove(base.pending)
         disk.sync_folder(base.path)
