@@ -112,7 +112,10 @@ def _break_even(search: Search, low: Decimal, high: Decimal) -> BreakEven:
 
 
 def flips(search: Search, inputs: Mapping[str, Input]) -> list[Flip]:
-    """What each input alone must become for the verdict to change, within a tenth and ten times; the nearest first."""
+    """What each input alone must become for the verdict to change, within a tenth and ten times; the nearest first.
+
+    Those within a per cent of each other stay in the order of the inputs.
+    """
     found = []
     here = search.saving("predictions_per_day", search.values["predictions_per_day"]) > 0
     for name, one in inputs.items():
@@ -120,7 +123,7 @@ def flips(search: Search, inputs: Mapping[str, Input]) -> list[Flip]:
             flip = _flip(search, one, here)
             if flip:
                 found.append(flip)
-    return sorted(found, key=lambda flip: abs(np.log(flip["flips_at"] / flip["value"])))
+    return sorted(found, key=lambda flip: round(abs(float(np.log(flip["flips_at"] / flip["value"]))), 2))
 
 
 def _flip(search: Search, one: Input, here: bool) -> Flip | None:
