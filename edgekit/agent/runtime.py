@@ -29,6 +29,7 @@ INSTALL_S = 1800.0
 #: A wheel is a zip archive: what it holds takes about this many times its size.
 _UNPACKED = 4
 _ASK = "import sys; print(sys.base_prefix, sys.implementation.cache_tag, *sys.version_info[:3])"
+_ASK_S = 60
 
 
 def install_runtime(base: Base, request: Request) -> RuntimeAnswer:
@@ -43,7 +44,7 @@ def install_runtime(base: Base, request: Request) -> RuntimeAnswer:
         check_space(base, _UNPACKED * sum(f.size for p, f in manifest.files.items() if p.startswith(WHEELS)), 2000)
         _make(venv, python, pins, base.folder(digest) / WHEELS, timeout_s)
         base.write_down("install_runtime", digest=digest, runtime=venv.name, packages=sorted(pins))
-    program = venv / "bin" / "python"
+    program = venv / "bin" / "python3"
     disk.write_file(base.beside(digest, "python"), f"{program}\n".encode())
     return {"digest": digest, "python": str(program), "packages": sorted(pins), "installed": installed}
 
@@ -64,16 +65,21 @@ def _pins(manifest: Manifest) -> dict[str, list[str]]:
 
 def _key(python: str, pins: dict[str, list[str]]) -> str:
     """The name of the venv of these wheels for this interpreter."""
-    done = _quickly([python, "-B", "-c", _ASK])
-    asked = json.dumps([done.decode("utf-8", "replace").split(), pins], sort_keys=True)
+    asked = json.dumps([_ask_python(python), pins], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
-def _quickly(words: list[str]) -> bytes:
+def _ask_python(python: str) -> str:
+    """Where an interpreter is from, and its version."""
     try:
-        return subprocess.run(words, capture_output=True, timeout=60, env=environment(), cwd="/", check=True).stdout
+        done = subprocess.run(
+            [python, "-B", "-c", _ASK], capture_output=True, timeout=_ASK_S, env=environment(), cwd="/", check=True
+        )
     except (OSError, subprocess.SubprocessError):
-        raise Failed(f"{words[0]}: cannot be run as a Python 3; say another") from None
+        raise Failed(f"{python}: cannot be run as a Python 3; say another") from None
+    if not done.stdout:
+        raise Failed(f"{python}: is no Python; say another")
+    return done.stdout.decode("utf-8", "replace")
 
 
 def _make(venv: Path, python: str, pins: dict[str, list[str]], wheels: Path, timeout_s: float) -> None:
@@ -107,7 +113,7 @@ def _make(venv: Path, python: str, pins: dict[str, list[str]], wheels: Path, tim
 
 def _pip(work: Path, python: str, wheels: Path) -> list[str]:
     """The words of a pip that installs into the venv: the release's own, this Python's, or the one it brings along."""
-    program = str(work / "bin" / "python")
+    program = str(work / "bin" / "python3")
     own = sorted(wheels.glob("pip-*.whl"))
     if own:
         return [program, "-B", str(own[0] / "pip")]
@@ -121,7 +127,7 @@ def _pip(work: Path, python: str, wheels: Path) -> list[str]:
 
 def _compile(work: Path, timeout_s: float) -> None:
     """Bytecode once, here, for nothing is written into a venv later; files that no Python 3 reads are not missed."""
-    capture([str(work / "bin" / "python"), "-B", "-m", "compileall", "-q", str(work / "lib")], work, timeout_s)
+    capture([str(work / "bin" / "python3"), "-B", "-m", "compileall", "-q", str(work / "lib")], work, timeout_s)
 
 
 def _run(words: list[str], folder: Path, timeout_s: float) -> Done:
