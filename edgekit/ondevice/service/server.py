@@ -91,7 +91,6 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._reading = False  # a request has begun to arrive
         self._ending = False  # nothing more is read of what arrives
-        self._half_closed = False  # the client sends no more
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or refuse it where there are too many."""
@@ -105,7 +104,7 @@ class Connection(asyncio.Protocol):
             self._wait(self._limits.idle_seconds, self._close)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget it; what it still waits for is not computed."""
+        """Forget it; what it still waits for is not computed. A client's end of sending counts as its end."""
         self._server.connections.discard(self)
         self._stop_timer()
         if self._task is not None:
@@ -121,11 +120,6 @@ class Connection(asyncio.Protocol):
             self._advance()
         elif len(self._buffer) > MAX_HEAD_BYTES:
             self._transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        """Whether to keep the connection: as long as it owes a response."""
-        self._half_closed = True
-        return self._task is not None
 
     def pause_writing(self) -> None:
         """A client that does not take what it asked for is not waited for without end."""
@@ -201,7 +195,7 @@ class Connection(asyncio.Protocol):
             traceback.print_exc(file=sys.stderr)
             response, reason = json_response(500, {"error": "failed; the service's log has the reason"}), "internal"
         self._task = None
-        last = self._server.draining or self._half_closed or not head.keep_alive
+        last = self._server.draining or not head.keep_alive
         self._endpoints.answered(head.path, response.status, reason)
         self._transport.write(response.encode(last, head.method == "HEAD"))
         if last:
@@ -233,9 +227,6 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """End our side; closing at once would, where the client still sends, take the response from it too."""
         self._buffer.clear()
-        if self._half_closed:
-            self._transport.close()
-            return
         self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()

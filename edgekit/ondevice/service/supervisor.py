@@ -28,6 +28,7 @@ POLL_SECONDS = 0.2
 _HANDOVER_SECONDS = 1.0
 #: A release that was fit dies now and then (a killer for want of memory); one that keeps dying is systemd's to judge.
 _MAX_DEATHS, _DEATHS_SECONDS = 5, 60.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Service(NamedTuple):
@@ -67,8 +68,8 @@ class Supervisor:
         wake.setblocking(False)
         signals.setblocking(False)
         signal.set_wakeup_fd(wake.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)  # its number comes by the wake-up descriptor
+        # Their numbers come by the wake-up descriptor.
+        before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
         self._selector.register(signals, selectors.EVENT_READ)
         try:
             self._load()
@@ -80,6 +81,8 @@ class Supervisor:
             self._stop(signals)
         finally:
             signal.set_wakeup_fd(-1)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             for child in list(self._children):
                 self._end(child)
             self._end_outage()

@@ -116,7 +116,6 @@ def test_until_a_release_is_fit_the_answer_is_503(base: Path) -> None:
         assert answer["ok"] is False
         assert "2 of 2 golden samples differ" in answer["error"]
         assert service.predict({"text": "a"})[0] == 503
-        assert service.raw(b"") or True  # a silent client holds up nobody
         make_current(base, good)
         service.serves(digest(good))
         assert service.stop() == 0
