@@ -97,10 +97,6 @@ def test_json_is_the_document_and_nothing_else(profile: Any, tmp_path: Path) -> 
         (("m.tflite", "--sustained", "10x"), "found '10x'; possible: 90s, 10m, 1h"),
         (("m.tflite", "--min-seconds", "0"), "0 is not in the range x>0"),
         (("m.tflite", "--scenario", "Streaming"), "'Streaming' is not one of"),
-        (
-            ("pi@kitchen",),
-            "on a device: ssh pi@kitchen 'cd BUNDLE && python3 -m ondevice profile' | tail -n 1 > profile.json",
-        ),
     ],
 )
 def test_wrong_words_are_refused_in_a_line(profile: Any, words: tuple[str, ...], line: str) -> None:

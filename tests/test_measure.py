@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from edgekit import measure
-from edgekit.errors import ProfileError
-from edgekit.measure import run_profiler
+from edgekit.errors import ProfileError, TransportError
+from edgekit.measure import run_profiler, run_profiler_elsewhere
 from edgekit.ondevice.profiler.document import document_id
 
 
@@ -73,3 +73,34 @@ def test_nothing_measured_is_one_line_that_says_why(child: Any, code: str, messa
 def test_documents_are_json_objects() -> None:
     assert measure._whole("[1]") is None
     assert measure._whole(json.dumps({"a": 1})) == {"a": 1}
+
+
+def test_a_profiler_elsewhere_keeps_what_it_had_when_the_line_breaks() -> None:
+    said: list[str] = []
+
+    def run(out: Any, err: Any) -> int:
+        err("ondevice: warm-up, 1 s …")
+        out("a runtime greets")
+        out(json.dumps({"kind": "edgekit-profile", "a": 1, "partial": None, "id": "x"}))
+        raise TransportError("pi@kitchen: the connection broke")
+
+    document = run_profiler_elsewhere(run, "pi@kitchen", said.append)
+    assert said == ["warm-up, 1 s"]
+    assert (document["a"], document["address"]) == (1, "pi@kitchen")
+    assert document["partial"] == "pi@kitchen: the connection broke"
+    assert document["id"] == document_id(document)
+
+
+def test_a_profiler_elsewhere_that_measured_nothing_says_why() -> None:
+    def refuses(out: Any, err: Any) -> int:
+        err("ondevice: model.tflite: is empty")
+        return 2
+
+    with pytest.raises(ProfileError, match=r"^pi@kitchen: model\.tflite: is empty$"):
+        run_profiler_elsewhere(refuses, "pi@kitchen", lambda _: None)
+
+    def breaks(out: Any, err: Any) -> int:
+        raise TransportError("pi@kitchen: the connection broke")
+
+    with pytest.raises(TransportError):
+        run_profiler_elsewhere(breaks, "pi@kitchen", lambda _: None)

@@ -89,7 +89,9 @@ def describe(result: FlashResult) -> str:
 @click.option("--again", is_flag=True, help="All steps, also where the device runs this bundle; mends damaged files.")
 @click.option("--allow-older", is_flag=True, help="Also a bundle that was signed before the one that runs.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first device that fails.")
-@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Seconds to wait for another edgekit there.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds for another edgekit there."
+)
 @device_options
 @click.option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
 @json_option

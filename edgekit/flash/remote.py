@@ -15,6 +15,8 @@ from ..transports.transport import Hear
 
 #: The agent's, which refuses any other.
 PROTOCOL = 1
+#: How long one edgekit waits for another one's command on the same device.
+WAIT_S = 30.0
 #: What the agent's own limit is exceeded by before the host gives up.
 GRACE_S = 15.0
 #: Where a user keeps the runtime, as our refusals advise; a device has it beside its releases.
@@ -55,7 +57,7 @@ class Refusal(DeviceError):
 class Remote:
     """A device's agent over an open transport."""
 
-    def __init__(self, transport: Transport, device: Device, wait_s: float = 0.0) -> None:
+    def __init__(self, transport: Transport, device: Device, wait_s: float = WAIT_S) -> None:
         self.transport = transport
         self.device = device
         self.wait_s = wait_s

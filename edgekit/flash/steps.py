@@ -23,7 +23,7 @@ from ..errors import BundleError, DeviceError, EdgekitError
 from ..inventory import Device
 from ..transports import Options, connect
 from .fit import Needs, check_target, doubts, lacking, needs_of, objections
-from .remote import GRACE_S, Refusal, Remote
+from .remote import GRACE_S, WAIT_S, Refusal, Remote
 from .result import FlashResult, Reporter, Silent, Step
 from .send import plan_transfer, send
 
@@ -38,7 +38,7 @@ class FlashOptions:
     again: bool = False  # all steps even where the device runs this bundle
     allow_older: bool = False
     step_s: float = 300.0
-    wait_s: float = 0.0  # for another edgekit that is at work on the device
+    wait_s: float = WAIT_S  # for another edgekit that is at work on the device
     line: Options = field(default_factory=Options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import threading
@@ -57,17 +58,19 @@ class _Stream:
             kill_session(process)
             process.wait()
             raise
+        finally:
+            assert process.stdout is not None
+            process.stdout.close()
         return Done(code, last, "\n".join(self._heard))
 
     def _talk(self, process: subprocess.Popen[bytes]) -> bytes:
         """Hand over the request, then every line but an answer of the agent; that one, or what was cut off."""
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it ended early, and its exit code says why
             process.stdin.write(self._request)
+        with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        except BrokenPipeError:
-            return b""
         asked = False
         while True:
             try:

@@ -38,6 +38,7 @@ def finish(process: subprocess.Popen[bytes], feed: bytes | Feed, timeout_s: floa
                 process.stdin.write(feed)
             else:
                 feed(process.stdin, watchdog.pat)
+        with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         process.wait()
         for listener in listeners:
