@@ -122,6 +122,8 @@ def _versions(python: str, packages: list[str]) -> dict[str, str | None]:
     """The installed version of each package in that Python, None where it is not there."""
     if not packages:
         return {}
+    if python == own_python():
+        return {name: _own_version(name) for name in packages}
     try:
         done = subprocess.run(
             [python, "-B", "-c", _ASK_VERSIONS, *packages],
@@ -131,6 +133,16 @@ def _versions(python: str, packages: list[str]) -> dict[str, str | None]:
         raise Failed(f"{python}: cannot be run as a Python 3; say another") from None
     versions = done.stdout.decode("utf-8", "replace").split("\n")
     return {name: None if versions[place] == "-" else versions[place] for place, name in enumerate(packages)}
+
+
+def _own_version(name: str) -> str | None:
+    """Here, without another process: that is the slowest part of a probe on a small board."""
+    from importlib import metadata  # slow to import itself
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _free_mb(base: Base) -> float | None:
