@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner
 from lab.arm import ArmDevice
 from lab.device import Keyring
-from tiny_bundle import TOLERANCE, pack_tiny
+from tiny_bundle import TEXTS, TOLERANCE, pack_tiny
 
 from edgekit.bundle import open_bundle
 from edgekit.cli import cli
 from edgekit.flash import FlashOptions, FlashResult, flash
 from edgekit.inventory import Device
+from edgekit.profile import read_profile
 from edgekit.transports import Options, parse_address
 
 pytestmark = pytest.mark.heavy
@@ -37,7 +38,7 @@ def send(bundle: Path, arm: ArmDevice, **changes: Any) -> FlashResult:
 
 def edgekit(arm: ArmDevice, *words: str) -> dict[str, Any]:
     """A command's --json."""
-    done = CliRunner().invoke(cli, [*words, arm.address, "--ssh-config", str(arm.ssh_config), "--json"])
+    done = CliRunner().invoke(cli, [*words, "--ssh-config", str(arm.ssh_config), "--json"])
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -71,6 +72,31 @@ def test_it_runs_what_was_sent(board: ArmDevice, tiny_bundle: Path) -> None:
     assert current(board) == open_bundle(tiny_bundle).digest
     again = send(tiny_bundle, board)
     assert (again.outcome, again.transfer.bytes_sent) == ("unchanged", 0)
+
+
+def test_it_answers_texts_as_the_host_does(board: ArmDevice, tiny_bundle: Path) -> None:
+    there = edgekit(board, "run", "--on", board.address, *TEXTS)
+    here = edgekit(board, "run", str(tiny_bundle), *TEXTS)
+    for ours, its in zip(here["answers"], there["answers"], strict=True):
+        assert its["label"] == ours["label"]
+        assert its["probabilities"] == pytest.approx(ours["probabilities"], abs=TOLERANCE)
+
+
+def test_its_profile_says_what_it_is(board: ArmDevice, tmp_path: Path) -> None:
+    out = tmp_path / "board.json"
+    words = ["--scenario", "singlestream", "--min-seconds", "0.5", "--min-queries", "10", "--warmup-seconds", "0.2"]
+    words += ["--idle-seconds", "0.5", "--cold-starts", "1", "--out", str(out)]
+    edgekit(board, "profile", board.address, *words)
+    profile = read_profile(out)
+    assert profile.address == board.address
+    assert (profile.machine.board, profile.machine.cpu) == ("Raspberry Pi 4 Model B Rev 1.4", "Cortex-A72")
+    assert profile.machine.virtual == "qemu-user"
+    assert "emulated: qemu-user" in profile.marks
+    assert profile.scenarios["SingleStream"].latency_ms.p90.value > 0
+    assert profile.memory is not None
+    assert profile.memory.peak_rss_mb is not None
+    assert profile.energy.energy_mj is None
+    assert profile.energy.advice is not None, "why there is no energy, and what would help"
 
 
 def test_a_processor_that_computes_wrongly_is_found_out(
@@ -118,9 +144,9 @@ def test_a_new_version_sends_what_changed_and_rolls_back(
     new, old = open_bundle(newer_bundle).digest, open_bundle(tiny_bundle).digest
     assert current(board) == new
 
-    (answer,) = edgekit(board, "devices", "rollback")["devices"]
+    (answer,) = edgekit(board, "devices", "rollback", board.address)["devices"]
     assert answer["ok"]
     assert current(board) == old
-    (shown,) = edgekit(board, "devices", "show")["devices"]
+    (shown,) = edgekit(board, "devices", "show", board.address)["devices"]
     releases = {release["digest"]: release["current"] for release in shown["releases"]}
     assert (releases[old], releases[new]) == (True, False)
