@@ -88,7 +88,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        kept = "; what is finished is kept, the same command goes on from there" if "build" in sys.argv[1:2] else ""
+        resumes = sys.argv[1:2] in (["build"], ["flash"])
+        kept = "; what is finished is kept, the same command goes on from there" if resumes else ""
         click.echo(f"edgekit: stopped{kept}", err=True)
         sys.exit(130)
     except BrokenPipeError:

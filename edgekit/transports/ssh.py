@@ -165,7 +165,8 @@ class Ssh:
             "RemoteCommand": "none", "RequestTTY": "no", "PermitLocalCommand": "no", "ClearAllForwardings": "yes",
             "LogLevel": "ERROR",
         }  # fmt: skip
-        return ["ssh", "-N", "-T", "-a", "-x", *self._destination(options)]
+        # The master ends with its own session, which ends with our end of the pipe: however this process dies.
+        return ["ssh", "-T", "-a", "-x", *self._destination(options), "exec cat > /dev/null"]
 
     def _destination(self, options: Mapping[str, str]) -> list[str]:
         config = ["-F", str(self.options.ssh_config)] if self.options.ssh_config else []
@@ -194,10 +195,9 @@ def connect(address: Address, options: Options) -> Ssh:
 
 def _start(address: Address, words: list[str], stderr: IO[bytes] | int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     """A process that Ctrl-C does not reach by itself."""
-    is_master = stderr != subprocess.PIPE
-    pipe = subprocess.DEVNULL if is_master else subprocess.PIPE
+    stdout = subprocess.PIPE if stderr == subprocess.PIPE else subprocess.DEVNULL
     try:
-        return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=stderr, start_new_session=True)
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, start_new_session=True)
     except FileNotFoundError:
         raise TransportError(f"{address}: no `ssh` on this machine: sudo apt install openssh-client") from None
     except OSError as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,3 +183,26 @@ def test_nothing_is_left_after_the_end(sshd: Sshd, own_folder: Path) -> None:
     assert not list(own_folder.glob("edgekit-ssh-*"))
     with pytest.raises(ProcessLookupError):
         os.kill(line.master.pid, 0)
+
+
+def test_nothing_lives_on_when_edgekit_is_killed(sshd: Sshd, own_folder: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from edgekit.transports import Options, connect, parse_address\n"
+        "line = connect(parse_address(sys.argv[1]), Options(ssh_config=Path(sys.argv[2])))\n"
+        "print(line.master.pid, flush=True); time.sleep(60)"
+    )
+    words = [sys.executable, "-c", code, sshd.address, str(sshd.ssh_config)]
+    environment = {**os.environ, "TMPDIR": str(own_folder)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        master = int(process.stdout.readline())
+        process.kill()
+    for _ in range(200):
+        if not Path(f"/proc/{master}/cmdline").exists() or not Path(f"/proc/{master}/cmdline").read_bytes():
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the connection outlives edgekit")
+    assert not [pid for pid in sshd.processes() if Path(f"/proc/{pid}").exists()]
+    for left in own_folder.glob("edgekit-ssh-*"):
+        shutil.rmtree(left)  # its folder stays, empty but for what ssh said
