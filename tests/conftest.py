@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from lab.arm import arm, one_arm, start_arm
 from lab.sshd import keyring, sshd, start_sshd
+from lab.virtual import virtual
 from tiny_bundle import tiny_bundle, tiny_model
 
 __all__ = [
     "arm", "keyring", "one_arm", "shared_data", "sshd", "start_arm", "start_sshd", "tiny_bundle", "tiny_model",
+    "virtual",
 ]  # fmt: skip
 
 ROOT = Path(__file__).parents[1]

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from lab.device import Device, Keyring, all_pids, await_banner, free_port, make_key, missing_packages, parent
+from lab.device import HOST, Device, Keyring, all_pids, await_banner, free_port, make_key, missing_packages, parent
 
 from edgekit.bundle import NEWER_NUMPY, NUMPY
 from edgekit.emulate.cores import find_core, write_machine
@@ -53,15 +53,16 @@ HOME = "home/pi"
 #: On the device: the venv with the runtime. /usr/bin/python3 has none.
 VENV = "opt/venv"
 PYTHON_VERSION, GLIBC_MINOR = "3.11", 36
+SITE = f"{VENV}/lib/python{PYTHON_VERSION}/site-packages"
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _BINFMT_RULE = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 _START_S = 60.0
 
-_SSHD_CONFIG = """\
-ListenAddress 127.0.0.1
+SSHD_CONFIG = """\
+ListenAddress {host}
 Port {port}
 HostKey /etc/ssh/host_key
-AuthorizedKeysFile /etc/ssh/authorized_keys
+AuthorizedKeysFile {keys}
 PidFile none
 StrictModes no
 UsePAM no
@@ -72,7 +73,7 @@ PrintMotd no
 MaxStartups 100
 MaxSessions 100
 Subsystem sftp internal-sftp
-SetEnv {environment}
+SetEnv PATH=/{venv}/bin:/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 {more}
 """
 _PASSWD = """\
 root:x:0:0:root:/root:/bin/bash
@@ -91,7 +92,7 @@ mount --bind machine/sys root/sys
 mount --rbind /dev root/dev
 mount -t tmpfs -o mode=755 run root/run
 mkdir root/run/sshd
-mount --bind {wheels} root/{venv}/lib/python{version}/site-packages
+mount --bind {wheels} root/{site}
 hostname raspberrypi
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin QEMU_CPU={core} {chroot} root /usr/sbin/sshd -D -e -f /etc/ssh/lab.conf
 """
@@ -174,35 +175,18 @@ class ArmDevice(Device):
     def _write(self, cpu: str) -> None:
         """The device's own files, in the overlay's upper folder."""
         write_machine(find_core(CORE), self.folder / "machine")
-        disk = self.folder / "disk"
         for name in ("work", "root"):
             (self.folder / name).mkdir()
-        for name in ("dev", "proc", "sys", "run", "root", "etc/ssh", HOME, f"{VENV}/bin"):
-            (disk / name).mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
-        os.chown(disk / HOME, USER_ID, USER_ID)
-        site = disk / VENV / "lib" / f"python{PYTHON_VERSION}" / "site-packages"
-        site.mkdir(parents=True)
-        (disk / VENV / "bin" / "python3").symlink_to("/usr/bin/python3")
-        (disk / VENV / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-        if not (self.userland / "bin" / "sh").exists():
-            (disk / "bin").mkdir()
-            (disk / "bin" / "sh").symlink_to("dash")
-        etc = disk / "etc"
-        (etc / "passwd").write_text(_PASSWD)
-        (etc / "shadow").write_text(_SHADOW)
-        (etc / "group").write_text("root:x:0:\npi:x:1000:\nnogroup:x:65534:\n")
-        (etc / "machine-id").write_text(f"{os.urandom(16).hex()}\n")
-        (etc / "ssh" / "authorized_keys").write_text(self.keyring.public + "\n")
-        self.host_key = make_key(etc / "ssh" / "host_key")
+        self.host_key = write_system(self.folder / "disk", self.userland)
         self.keyring.know(self.port, self.host_key)
+        (self._etc() / "ssh" / "authorized_keys").write_text(self.keyring.public + "\n")
         self._write_config(cpu)
 
     def _write_config(self, cpu: str) -> None:
-        variables = {"QEMU_CPU": cpu, "PATH": f"/{VENV}/bin:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
-        environment = " ".join(f'"{name}={value}"' for name, value in variables.items())
         config = self._etc() / "ssh" / "lab.conf"
-        config.write_text(_SSHD_CONFIG.format(port=self.port, environment=environment))
+        keys = "/etc/ssh/authorized_keys"
+        config.write_text(SSHD_CONFIG.format(host=HOST, port=self.port, keys=keys, venv=VENV, more=f"QEMU_CPU={cpu}"))
 
     def _etc(self) -> Path:
         """The device's /etc: the overlay where that is mounted, and before the folder that will be its upper one."""
@@ -212,7 +196,7 @@ class ArmDevice(Device):
         names = {"folder": self.folder, "userland": self.userland, "wheels": self.wheels}
         quoted = {name: shlex.quote(str(path)) for name, path in names.items()}
         chroot = shutil.which("chroot", path="/usr/sbin:/sbin:/usr/bin:/bin")
-        script = _INIT.format(venv=VENV, version=PYTHON_VERSION, core=CORE, chroot=chroot, **quoted)
+        script = _INIT.format(site=SITE, core=CORE, chroot=chroot, **quoted)
         words = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "/bin/sh", "-c", script]
         with self.log.open("wb") as log:
             self._namespace = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -256,6 +240,25 @@ def arm(one_arm: ArmDevice) -> ArmDevice:
     """An emulated Raspberry Pi 4 with an empty home."""
     one_arm.clear()
     return one_arm
+
+
+def write_system(disk: Path, userland: Path) -> str:
+    """What an unconfigured userland lacks: users, a host key, the venv's frame. The public host key."""
+    for name in ("dev", "proc", "sys", "run", "root", "etc/ssh", HOME, f"{VENV}/bin"):
+        (disk / name).mkdir(parents=True, exist_ok=True)
+    os.chown(disk / HOME, USER_ID, USER_ID)
+    (disk / SITE).mkdir(parents=True)
+    (disk / VENV / "bin" / "python3").symlink_to("/usr/bin/python3")
+    (disk / VENV / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    if not (userland / "bin" / "sh").exists():
+        (disk / "bin").mkdir()
+        (disk / "bin" / "sh").symlink_to("dash")
+    etc = disk / "etc"
+    (etc / "passwd").write_text(_PASSWD)
+    (etc / "shadow").write_text(_SHADOW)
+    (etc / "group").write_text("root:x:0:\npi:x:1000:\nnogroup:x:65534:\n")
+    (etc / "machine-id").write_text(f"{os.urandom(16).hex()}\n")
+    return make_key(etc / "ssh" / "host_key")
 
 
 def fetch_device() -> tuple[Path, Path]:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
+#: What one try to hear from an sshd may take.
+_BANNER_S = 3.0
 _SSH_CONFIG = """\
 Host *
     IdentityFile {folder}/key
@@ -49,7 +51,7 @@ def await_banner(port: int, is_up: Callable[[], bool], timeout_s: float) -> bool
     """Wait for an sshd at this port. False where it does not come, or `is_up` says that it is gone."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and is_up():
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout_s) as connection:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), _BANNER_S) as connection:
             if connection.recv(4) == b"SSH-":
                 return True
         time.sleep(0.005)
@@ -79,14 +81,13 @@ class Keyring:
         self.known_hosts.write_text("".join(line for line in lines if not line.startswith(f"[{HOST}]:{port} ")))
 
 
-class Device(ABC):
-    """A device that is reached by ssh on loopback."""
+class Machine(ABC):
+    """Whatever is reached by ssh on loopback."""
 
     host_key: str
 
     def __init__(self, keyring: Keyring, user: str, port: int) -> None:
         self.keyring, self.user, self.port = keyring, user, port
-        self._orphans: list[int] = []
 
     @property
     def address(self) -> str:
@@ -103,16 +104,6 @@ class Device(ABC):
         """Words after `ssh`, `sftp` or `scp`."""
         return ["-F", str(self.ssh_config)]
 
-    @property
-    @abstractmethod
-    def home(self) -> Path:
-        """The user's home on the device, seen from here."""
-
-    @property
-    def base(self) -> Path:
-        """Edgekit's default folder on the device, seen from here."""
-        return self.home / ".edgekit"
-
     def ssh(self, command: str, *, stdin: bytes = b"", timeout_s: float = 60.0) -> subprocess.CompletedProcess[bytes]:
         """Run a command on the device by a plain ssh of its own."""
         return subprocess.run(self.ssh_words(command), input=stdin, capture_output=True, timeout=timeout_s, check=False)
@@ -125,6 +116,24 @@ class Device(ABC):
     @abstractmethod
     def stop(self) -> None:
         """End all that runs on the device and remove its files."""
+
+
+class Device(Machine):
+    """A device whose files and processes are seen from here."""
+
+    def __init__(self, keyring: Keyring, user: str, port: int) -> None:
+        super().__init__(keyring, user, port)
+        self._orphans: list[int] = []
+
+    @property
+    @abstractmethod
+    def home(self) -> Path:
+        """The user's home on the device, seen from here."""
+
+    @property
+    def base(self) -> Path:
+        """Edgekit's default folder on the device, seen from here."""
+        return self.home / ".edgekit"
 
     @abstractmethod
     def processes(self) -> list[int]:
