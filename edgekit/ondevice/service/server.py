@@ -12,12 +12,14 @@ import socket
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from .protocol import CONTINUE, MAX_HEAD_BYTES, Head, Refusal, Response, json_response, parse_head, refusal_response
 
-#: The kernel caps it at net.core.somaxconn.
-BACKLOG = 1024
+#: Accepted at once, before open connections get their turn.
+_BATCH = 32
+#: Where no descriptor is free, those that wait in the socket's queue wait a little longer.
+_PAUSE_SECONDS = 0.5
 
 
 class Limits(NamedTuple):
@@ -48,18 +50,23 @@ class Endpoints(Protocol):
 
 
 class Server:
-    """Serves a listening socket that others may hold as well, until it is drained."""
+    """Serves a listening socket that others may hold as well, until it is drained.
+
+    It accepts by itself: asyncio's own server drops connections that it has accepted in the moment when it is closed.
+    """
 
     def __init__(self, endpoints: Endpoints, limits: Limits | None = None) -> None:
         self.endpoints, self.limits = endpoints, limits or Limits()
         self.connections: set[Connection] = set()
         self.draining = False
-        self._server: asyncio.base_events.Server | None = None
+        self._listener: socket.socket | None = None
+        self._arriving: set[asyncio.Task[Any]] = set()  # accepted, and no connection yet
 
-    async def start(self, listener: socket.socket) -> None:
+    def start(self, listener: socket.socket) -> None:
         """Accept connections from now on."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+        listener.setblocking(False)
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
 
     def stop_accepting(self, farewell: bool) -> None:
         """Leave new connections to whoever else holds the socket; each open one gets its last response.
@@ -67,15 +74,37 @@ class Server:
         With `farewell`, connections that are silent now may still send a request for a while.
         """
         self.draining = True
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener = None
         for connection in list(self.connections):
             connection.say_farewell(self.limits.farewell_seconds if farewell else 0)
 
     async def drained(self) -> None:
         """Wait until the last connection is gone."""
-        while self.connections:
+        while self.connections or self._arriving:
             await asyncio.sleep(0.01)
+
+    def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_BATCH):
+            try:
+                client, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return  # another worker was faster, or the client is gone again
+            except OSError as error:
+                print(f"ondevice: no connection can be accepted: {error.strerror}", file=sys.stderr)
+                loop.remove_reader(listener.fileno())
+                loop.call_later(_PAUSE_SECONDS, self._accept_again, listener)
+                return
+            client.setblocking(False)
+            task = loop.create_task(loop.connect_accepted_socket(lambda: Connection(self), client))
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
+
+    def _accept_again(self, listener: socket.socket) -> None:
+        if self._listener is listener:
+            self.start(listener)
 
 
 class Connection(asyncio.Protocol):

@@ -111,7 +111,7 @@ async def _serve(control: socket.socket, listener: socket.socket, answers: Answe
             answers.metrics.absorb(message["counts"])
         elif message["do"] == "serve":
             answers.metrics.absorb(message["counts"])
-            await server.start(listener)
+            server.start(listener)
     answers.stopping = not farewell
     server.stop_accepting(farewell)
     counted = answers.metrics.state()
