@@ -88,6 +88,9 @@ def _install(base: Base, scope: str, request: Request) -> dict[str, Any]:
     hints = _start(scope, unit, request.number("start_s", START_S))
     base.write_down("service", action="install", scope=scope, url=place.url)
     answer = _status(base, scope, request)
+    health = answer["health"] or {"error": "nobody answers there"}
+    if not health.get("ok"):
+        raise Failed(f"{NAME} runs, but does not serve: {health.get('error')}", log=last_lines(scope))
     hints += answer["hints"]
     return {**answer, "memory_max_mb": round(memory_mb, 1), "memory_measured": limit is None, "hints": hints}
 

@@ -137,6 +137,13 @@ def test_a_unit_that_does_not_start_is_told(device: Device) -> None:
         device.service("install", port=free_port(), memory_max_mb=500)
 
 
+def test_a_service_that_runs_and_serves_nothing_is_told(device: Device) -> None:
+    bad = add_release(device.base, factor=3.0, broken_in_service=True)
+    make_current(device.base, bad)
+    with pytest.raises(Failed, match=r"runs, but does not serve: a bug in this release"):
+        device.service("install", port=free_port(), memory_max_mb=500)
+
+
 @pytest.mark.parametrize(
     ("request_", "why"),
     [
