@@ -71,11 +71,12 @@ class Wire:
             except OSError:  # nobody there: what the client sees is a connection that ends at once
                 client.close()
                 continue
+            for end in (client, device):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self.connections += 1
                 self._open |= {client, device}
             for source, sink, is_up in ((client, device, True), (device, client, False)):
-                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._carry, args=(source, sink, is_up), daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket, is_up: bool) -> None:
