@@ -27,7 +27,18 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from lab.device import HOST, Device, Keyring, all_pids, await_banner, free_port, make_key, missing_packages, parent
+from lab.device import (
+    DIES_WITH_US,
+    HOST,
+    Device,
+    Keyring,
+    all_pids,
+    await_banner,
+    free_port,
+    make_key,
+    missing_packages,
+    parent,
+)
 
 from edgekit.bundle import NEWER_NUMPY, NUMPY
 from edgekit.emulate.cores import find_core, write_machine
@@ -197,7 +208,18 @@ class ArmDevice(Device):
         quoted = {name: shlex.quote(str(path)) for name, path in names.items()}
         chroot = shutil.which("chroot", path="/usr/sbin:/sbin:/usr/bin:/bin")
         script = _INIT.format(site=SITE, core=CORE, chroot=chroot, **quoted)
-        words = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "/bin/sh", "-c", script]
+        words = [
+            *DIES_WITH_US,
+            "unshare",
+            "--mount",
+            "--pid",
+            "--uts",
+            "--fork",
+            "--kill-child",
+            "/bin/sh",
+            "-c",
+            script,
+        ]
         with self.log.open("wb") as log:
             self._namespace = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         process = self._namespace

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
+#: Before a device's first word: it ends with the thread that started it, however that ends (prctl(2)).
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 #: What one try to hear from an sshd may take.
 _BANNER_S = 3.0
 _SSH_CONFIG = """\

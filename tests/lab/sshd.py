@@ -32,6 +32,7 @@ from typing import Protocol
 
 import pytest
 from lab.device import (
+    DIES_WITH_US,
     HOST,
     Device,
     Keyring,
@@ -127,7 +128,7 @@ class Sshd(Device):
 
     def start(self) -> None:
         """Listen, after `shut()`; __init__ has done so already."""
-        words = [SSHD, "-D", "-f", str(self._write_config()), "-E", str(self.log)]
+        words = [*DIES_WITH_US, SSHD, "-D", "-f", str(self._write_config()), "-E", str(self.log)]
         if self.user == "root":
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         elif os.getuid() == 0:
