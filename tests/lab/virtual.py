@@ -83,29 +83,9 @@ class VirtualArm(Machine):
         """Switch it on; returns when its sshd answers."""
         key = self.keyring.public.split()[1]
         line = f"root=/dev/nvme0n1 rw init=/lab/init console=ttyAMA0 panic=-1 quiet lab.key={key}"
-        words = [
-            *DIES_WITH_US,
-            "qemu-system-aarch64",
-            "-M",
-            "virt",
-            "-cpu",
-            CORE,
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-            "-nodefaults",
-        ]
-        words += [
-            "-nodefaults",
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-            "-no-reboot",
-            "-serial",
-            f"file:{self.folder}/console",
-        ]
+        words = [*DIES_WITH_US, "qemu-system-aarch64", "-M", "virt", "-cpu", CORE, "-smp", "2", "-m", "1024"]
+        words += ["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"]
+        words += ["-serial", f"file:{self.folder}/console"]
         words += ["-kernel", str(self.kit / "vmlinuz"), "-append", line]
         words += ["-drive", f"file={self._disk},if=none,id=disk,format=qcow2", "-device", "nvme,drive=disk,serial=1"]
         words += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{HOST}:{self.port}-:22"]
