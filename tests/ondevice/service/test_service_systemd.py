@@ -79,7 +79,7 @@ def test_install_status_restart_remove(device: Device) -> None:
     assert answer["url"] == f"http://127.0.0.1:{port}"
     assert (answer["active"], answer["enabled"], answer["memory_measured"]) == ("active", "enabled", True)
     assert answer["health"]["release"] == current
-    assert 100 < answer["memory_max_mb"] < 1000
+    assert answer["memory_max_mb"] > 100  # of this process's largest child, a test runner's others among them
     assert "loginctl enable-linger" in answer["hints"][0]
     assert device.calls()[:3] == [
         "--user --no-ask-password daemon-reload",
