@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from .ondevice.profiler.energy import METERED, headline
 from .ondevice.profiler.power import Readings, Stretch, series, stretch, under_load, window_row
 from .ondevice.profiler.stats import Floats, interval
 from .ondevice.sensors import POWER
-from .profile import Profile, parse_profile
+from .profile import Profile, check_profile
 
 _MAX_OFFSET_HOURS = 14
 _SILENT_PERIODS = 5
@@ -189,7 +188,7 @@ def _amended(profile: Profile, rows: dict[str, dict[str, Any]], info: dict[str, 
             energy.update(figures, scenario=scenario, advice=None)
             break
     document["id"] = document_id(document)
-    return parse_profile(json.dumps(document).encode(), "the profile with its meter's log")
+    return check_profile(document, "the profile with its meter's log")
 
 
 def _utc(seconds: float) -> str:

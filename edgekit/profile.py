@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from .errors import ProfileError
+from .documents import Document, check_kind, read_document
+from .errors import ConfigError, ProfileError
 from .ondevice.profiler.document import document_id
 from .tomlfile import validate
 
 SCHEMA = 1
+KIND = "edgekit-profile"
 Scenario = Literal["SingleStream", "MultiStream", "Server", "Offline"]
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 Reading = Annotated[tuple[float, float], Field(strict=False)]  # JSON has no tuples
@@ -275,7 +276,7 @@ class Profile(Part):
     operators: Operators | None
     notes: list[str]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """The JSON document that it was read from."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
@@ -288,32 +289,12 @@ class Profile(Part):
 
 def read_profile(path: Path) -> Profile:
     """A profile from its file. Raises ProfileError naming the file, the key, what was found and what is possible."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ProfileError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_profile(content, str(path))
+    return check_profile(read_document(path), str(path))
 
 
-def parse_profile(content: bytes, source: str) -> Profile:
-    """A profile from its bytes; `source` is what errors call it. Raises ProfileError."""
-    from .errors import ConfigError
-
-    try:
-        document = json.loads(content, parse_constant=_refuse)
-    except ValueError as error:
-        raise ProfileError(f"{source}: not JSON, or cut short: {error}") from None
-    except RecursionError:
-        raise ProfileError(f"{source}: not a profile: nested too deeply") from None
-    if not isinstance(document, dict) or document.get("kind") != "edgekit-profile":
-        found = document.get("kind") if isinstance(document, dict) else type(document).__name__
-        raise ProfileError(f"{source}: not a profile: key 'kind': found {found!r}, expected 'edgekit-profile'")
-    if document.get("schema") != SCHEMA:
-        raise ProfileError(
-            f"{source}: profile schema {document.get('schema')!r}, this edgekit knows {SCHEMA}; profile again"
-        )
+def check_profile(document: Document, source: str) -> Profile:
+    """A document as a profile; `source` is what errors call it. Raises ProfileError, also where it was changed."""
+    check_kind(document, source, KIND, SCHEMA, "a profile", "profile again")
     try:
         profile = validate(Profile, document, source)
     except ConfigError as error:
@@ -321,7 +302,3 @@ def parse_profile(content: bytes, source: str) -> Profile:
     if profile.id != document_id(document):
         raise ProfileError(f"{source}: changed since it was measured: its id is {profile.id}, its content's is another")
     return profile
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no measurement")

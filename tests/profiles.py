@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.ondevice.profiler.document import document_id
 from edgekit.ondevice.profiler.stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
-from edgekit.profile import Profile, parse_profile
+from edgekit.profile import Profile, check_profile
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 BEGAN = 1_790_000_000.0
@@ -74,7 +74,7 @@ def make_profile(latencies_ms: Mapping[str, Sequence[float]] | Sequence[float] |
 
 def load_profile(latencies_ms: Any = None, **changes: Any) -> Profile:
     """The same as edgekit reads it."""
-    return parse_profile(json.dumps(make_profile(latencies_ms, **changes)).encode(), "profile.json")
+    return check_profile(make_profile(latencies_ms, **changes), "profile.json")
 
 
 def write_profile(path: Path, latencies_ms: Any = None, **changes: Any) -> Path:

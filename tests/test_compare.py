@@ -352,9 +352,9 @@ def test_times_and_counts_never_stand_side_by_side(tmp_path: Path, force: bool) 
         (None, "no such file"),
         ("", "not JSON, or cut short"),
         ('{"kind": "edgekit-profile", "sch', "not JSON, or cut short"),
-        ('{"kind": "edgekit-profile", "schema": 9}', "profile schema 9, this edgekit knows 1; profile again"),
+        ('{"kind": "edgekit-profile", "schema": 9}', "a profile of schema 9, this edgekit knows 1; profile again"),
         ('{"kind": "edgekit-cost"}', "not a profile: key 'kind': found 'edgekit-cost'"),
-        ("[1]", "not a profile"),
+        ("[1]", "found a JSON list"),
     ],
 )
 def test_bad_files_are_named_in_one_line(tmp_path: Path, content: str | None, said: str) -> None:

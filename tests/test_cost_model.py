@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgekit.cost.arithmetic import DECIMALS, FLOATS
-from edgekit.cost.inputs import SPECS
 from edgekit.cost.model import MONTHS, Demand, cloud_costs, compute, edge_costs
+from edgekit.cost.specs import SPECS
 from edgekit.cost.verdict import Search, as_floats, break_evens, curve
 
 DEFAULTS = {name: spec.default for name, spec in SPECS.items() if spec.default is not None}

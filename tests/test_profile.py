@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from profiles import given, load_profile, make_energy, make_latencies, make_profile, make_window, write_profile
 
+from edgekit.documents import parse_document
 from edgekit.errors import ProfileError
-from edgekit.profile import parse_profile, read_profile
+from edgekit.profile import check_profile, read_profile
 
 ALL = ("SingleStream", "MultiStream", "Server", "Offline")
 
 
 def refusal(document: Any, source: str = "p.json") -> str:
     with pytest.raises(ProfileError) as caught:
-        parse_profile(json.dumps(document).encode(), source)
+        check_profile(parse_document(json.dumps(document).encode(), source), source)
     text = str(caught.value)
     assert text.startswith(f"{source}: ")
     assert "\n" not in text
@@ -37,7 +38,7 @@ def test_a_profile_is_read_from_its_file_with_every_figure(tmp_path: Path) -> No
     assert single.p50.low is not None
     assert single.p50.high is not None
     assert single.p50.low < single.p50.value < single.p50.high < single.p90.value
-    assert parse_profile(json.dumps(profile.document()).encode(), "written again") == profile
+    assert check_profile(profile.document(), "written again") == profile
 
 
 def test_the_raw_samples_come_back_to_the_nanosecond() -> None:
@@ -86,17 +87,17 @@ def test_truncated_json(tmp_path: Path, keep: int) -> None:
 
 def test_bytes_that_are_no_text() -> None:
     with pytest.raises(ProfileError, match="p: not JSON"):
-        parse_profile(b"\xff\xfe\x00{", "p")
+        check_profile(parse_document(b"\xff\xfe\x00{", "p"), "p")
 
 
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ([], "not a profile: key 'kind': found 'list', expected 'edgekit-profile'"),
+        ([], "no document of edgekit's: found a JSON list"),
         ({}, "not a profile: key 'kind': found None"),
         ({"kind": "edgekit-cost"}, "found 'edgekit-cost', expected 'edgekit-profile'"),
-        (make_profile(schema=2), "profile schema 2, this edgekit knows 1; profile again"),
-        (make_profile(schema=None), "profile schema None, this edgekit knows 1"),
+        (make_profile(schema=2), "a profile of schema 2, this edgekit knows 1; profile again"),
+        (make_profile(schema=None), "a profile of schema None, this edgekit knows 1"),
         (make_profile(subject__digset="x"), "subject: unknown key 'digset'; did you mean 'digest'?"),
         (make_profile(machine__before__load_1m="0.1"), "machine before: key 'load_1m': found '0.1'"),
         (make_profile(subject__format="gguf"), "subject: key 'format': found 'gguf', expected 'tflite', 'ir' or"),
@@ -139,9 +140,9 @@ def test_a_profile_that_was_changed_is_refused(change: tuple[str, str], line: st
     text = json.dumps(make_profile())
     assert change[0] in text
     with pytest.raises(ProfileError, match=line):
-        parse_profile(text.replace(*change, 1).encode(), "p.json")
+        check_profile(parse_document(text.replace(*change, 1).encode(), "p.json"), "p.json")
 
 
 def test_whole_numbers_may_be_written_either_way() -> None:
     text = json.dumps(make_profile()).replace('"seconds": 30.0', '"seconds": 30')
-    assert parse_profile(text.encode(), "p.json").seconds == 30.0
+    assert check_profile(parse_document(text.encode(), "p.json"), "p.json").seconds == 30.0

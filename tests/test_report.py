@@ -35,7 +35,7 @@ from report_inputs import (
     write_runs,
 )
 
-from edgekit.errors import BundleError, ConfigError, EdgekitError, MissingExtra, ProfileError
+from edgekit.errors import BundleError, ConfigError, MissingExtra, ProfileError
 from edgekit.report import write_report
 
 VOID = {"meta", "link", "br"}
@@ -401,30 +401,25 @@ def test_the_same_document_twice_counts_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said", "kind"),
+    ("content", "said"),
     [
-        ("{", "not JSON, or cut short", ConfigError),
-        (
-            "[]",
-            "key 'kind': found None; possible: a profile, a cost document, instruction counts, a bundle",
-            ConfigError,
-        ),
-        ('{"kind": "edgekit-comparison"}', "key 'kind': found 'edgekit-comparison'", ConfigError),
-        ('{"kind": ["x"]}', "found ['x']", ConfigError),
-        ('{"kind": "edgekit-profile", "schema": 99}', "profile schema 99, this edgekit knows 1", ProfileError),
-        ('{"kind": "edgekit-profile", "schema": 1}', "subject", ProfileError),
-        ('{"kind": "edgekit-cost", "schema": 2}', "cost schema 2, this edgekit knows 1", ProfileError),
-        ('{"kind": "edgekit-cost", "schema": 1, "question": "edge-or-cloud"}', "is missing", ProfileError),
-        ('{"kind": "edgekit-instructions", "schema": 9}', "schema 9, this edgekit knows 1", ProfileError),
-        ("[" * 100_000, "not JSON, or cut short", ConfigError),
+        ("{", "not JSON, or cut short"),
+        ("[]", "found a JSON list"),
+        ("{}", "key 'kind': found None; possible: a profile, a cost document, instruction counts, a bundle"),
+        ('{"kind": "edgekit-comparison"}', "key 'kind': found 'edgekit-comparison'"),
+        ('{"kind": ["x"]}', "found ['x']"),
+        ('{"kind": "edgekit-profile", "schema": 99}', "a profile of schema 99, this edgekit knows 1"),
+        ('{"kind": "edgekit-profile", "schema": 1}', "subject"),
+        ('{"kind": "edgekit-cost", "schema": 2}', "a cost document of schema 2, this edgekit knows 1"),
+        ('{"kind": "edgekit-cost", "schema": 1, "question": "edge-or-cloud"}', "is missing"),
+        ('{"kind": "edgekit-instructions", "schema": 9}', "schema 9, this edgekit knows 1"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_what_it_cannot_show_is_refused_by_name(
-    tmp_path: Path, content: str, said: str, kind: type[EdgekitError]
-) -> None:
+def test_what_it_cannot_show_is_refused_by_name(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "in.json"
     path.write_text(content)
-    with pytest.raises(kind, match=re.escape(said)) as caught:
+    with pytest.raises(ProfileError, match=re.escape(said)) as caught:
         write_report([path], tmp_path / "out.html")
     assert str(path) in str(caught.value)
     assert not (tmp_path / "out.html").exists()
@@ -434,7 +429,7 @@ def test_missing_files_changed_bundles_and_bad_places_are_refused(tmp_path: Path
     good = write_profile(tmp_path / "p.json")
     bundle = make_bundle(tmp_path / "bundle")
     (bundle / "tokenizer.json").write_text("{ }")
-    with pytest.raises(ConfigError, match="no such file or folder"):
+    with pytest.raises(ProfileError, match="no such file"):
         write_report([tmp_path / "none.json"], tmp_path / "out.html")
     with pytest.raises(BundleError, match=r"tokenizer.json"):
         write_report([bundle], tmp_path / "out.html")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..cost.inputs import SPECS, parse_quantity
-from ..cost.scenario import Scenario, build_scenario
+from ..cost.specs import SPECS
 from ..errors import ConfigError
-from ..tomlfile import exact
+
+if TYPE_CHECKING:
+    from ..cost.scenario import Scenario
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +62,9 @@ def cost_options(command: F) -> F:
 
 def scenario_from(options: dict[str, Any]) -> Scenario:
     """The scenario that the file and the options say. Raises ConfigError by the option's name."""
+    from ..cost.inputs import parse_quantity
+    from ..cost.scenario import build_scenario
+
     words = dict(options)
     path, both, traffic = words.pop("scenario_path"), words.pop("utilisation"), words.pop("traffic")
     currency, spread = words.pop("currency"), words.pop("spread")
@@ -89,6 +93,8 @@ def scenario_from(options: dict[str, Any]) -> Scenario:
 
 
 def _number(text: str, option: str) -> Decimal:
+    from ..tomlfile import exact
+
     try:
         return exact(text.strip())
     except ValueError as error:

@@ -120,17 +120,17 @@ def command(
 
 def _measure(what: Path, options: dict[str, Any], say: Callable[[str], None]) -> Profile:
     from ..measure import run_profiler
-    from ..profile import parse_profile
+    from ..profile import check_profile
 
     words = ["--bundle" if what.is_dir() else "--model", str(what), *_words(options)]
-    return parse_profile(json.dumps(run_profiler(words, say)).encode(), str(what))
+    return check_profile(run_profiler(words, say), str(what))
 
 
 def _measure_there(devices: Sequence[Device], options: dict[str, Any], way: Way, say: Callable[[str], None]) -> Profile:
     """What a device runs, measured there; --samples is a file of the device then."""
     from ..flash import Remote, run_there
     from ..measure import run_profiler_elsewhere
-    from ..profile import parse_profile
+    from ..profile import check_profile
     from ..transports import connect
 
     if len(devices) != 1:
@@ -142,7 +142,7 @@ def _measure_there(devices: Sequence[Device], options: dict[str, Any], way: Way,
         document = run_profiler_elsewhere(
             lambda out, err: run_there(remote, words, None, out, err), str(device.address), say
         )
-    return parse_profile(json.dumps(document).encode(), device.name)
+    return check_profile(document, device.name)
 
 
 class Keeper:

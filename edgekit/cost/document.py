@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 from typing_extensions import TypedDict  # typing's own says too little of itself to pydantic before Python 3.12
 
+from ..documents import Document, check_kind
 from ..errors import ProfileError
 from . import KIND, SCHEMA
 
@@ -237,15 +238,9 @@ class Distillation(Frame):
     sentence: str
 
 
-def check_cost(document: Any, source: str) -> EdgeOrCloud | Distillation:
+def check_cost(document: Document, source: str) -> EdgeOrCloud | Distillation:
     """A parsed document as one of the two types; raises ProfileError for anything else. `source` starts the line."""
-    found = document.get("kind") if isinstance(document, dict) else type(document).__name__
-    if found != KIND:
-        raise ProfileError(f"{source}: not a cost document: key 'kind': found {found!r}, expected '{KIND}'")
-    if document.get("schema") != SCHEMA:
-        raise ProfileError(
-            f"{source}: cost schema {document.get('schema')!r}, this edgekit knows {SCHEMA}; run it again"
-        )
+    check_kind(document, source, KIND, SCHEMA, "a cost document", "run it again")
     types: dict[Any, type[Any]] = {"edge-or-cloud": EdgeOrCloud, "distillation": Distillation}
     question = document.get("question")
     if not isinstance(question, str) or question not in types:

@@ -5,7 +5,7 @@ edge = "profiles/pi.json"                 # paths are relative to this file
 cloud = "g4dn.xlarge"
 cloud_published = "bert-base int8 128 tokens batch 1"
 
-[inputs]                                  # the names of edgekit/cost/inputs.py, which are the options' too
+[inputs]                                  # the names of edgekit/cost/specs.py, which are the options' too
 predictions_per_day = 2000000
 edge_device_usd = { value = 80, low = 60, high = 120, source = "the shop's list, 2026-11" }
 """

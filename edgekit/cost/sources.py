@@ -14,10 +14,11 @@ from ..profile import Profile
 from ..target import Target
 from ..tomlfile import exact
 from . import profiles
-from .inputs import SPECS, Input, Known, Missing, Side, from_quantity, spread_over, within
+from .inputs import Input, Known, Missing, from_quantity, spread_over, within
 from .model import Demand
 from .prices import offer_published, price_of
 from .scenario import MlperfScenario, Scenario
+from .specs import SPECS, Side
 from .unused import unused_in_comparison
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .arithmetic import DECIMALS, FLOATS, Floats
-from .inputs import SPECS, Input
+from .inputs import Input
 from .model import Both, Demand, compute
+from .specs import SPECS
 
 if TYPE_CHECKING:
     from .document import BreakEven, CurvePoint, Flip

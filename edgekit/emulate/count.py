@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..ondevice.profiler.regions import ANSWERS, EMPTY
 from ..ondevice.profiler.workload import find
 from ..ondevice.runtimes import load_runtime
 from .cores import Core, find_core
-from .document import KIND, LABEL, SCHEMA, Instructions, parse_instructions
+from .document import KIND, LABEL, SCHEMA, Instructions, check_instructions
 from .guest import Given, Guest, Outcome
 from .qemu import CLASSES, Emulator, Mark, missing_tools, open_emulator
 from .userland import Report, default_cache, fetch_userland, fetch_wheels, userland_folder
@@ -133,7 +132,7 @@ def _document(core: Core, emulator: Emulator, given: Given, outcomes: Sequence[O
         "notes": [*said["notes"], *_notes(given, said, outcomes)],
     }
     document["id"] = document_id(document)
-    return parse_instructions(json.dumps(document).encode(), given.path.name)
+    return check_instructions(document, given.path.name)
 
 
 def _notes(given: Given, said: dict[str, Any], outcomes: Sequence[Outcome]) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ..documents import Document, check_kind, read_document
 from ..errors import ConfigError, ProfileError
 from ..profile import Part, Samples, Subject
 from ..tomlfile import validate
@@ -57,33 +57,19 @@ class Instructions(Part):
     golden: Golden | None
     notes: list[str]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """The JSON document."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 def read_instructions(path: Path) -> Instructions:
     """A document from its file. Raises ProfileError naming the file, the key, what was found and what is possible."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ProfileError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_instructions(content, str(path))
+    return check_instructions(read_document(path), str(path))
 
 
-def parse_instructions(content: bytes, source: str) -> Instructions:
-    """A document from its bytes; `source` is what errors call it. Raises ProfileError."""
-    try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise ProfileError(f"{source}: not JSON, or cut short: {error}") from None
-    if not isinstance(document, dict) or document.get("kind") != KIND:
-        found = document.get("kind") if isinstance(document, dict) else type(document).__name__
-        raise ProfileError(f"{source}: not counted instructions: key 'kind': found {found!r}, expected {KIND!r}")
-    if document.get("schema") != SCHEMA:
-        raise ProfileError(f"{source}: schema {document.get('schema')!r}, this edgekit knows {SCHEMA}; count again")
+def check_instructions(document: Document, source: str) -> Instructions:
+    """A parsed document as counts; `source` is what errors call it. Raises ProfileError."""
+    check_kind(document, source, KIND, SCHEMA, "instruction counts", "count again")
     try:
         return validate(Instructions, document, source)
     except ConfigError as error:

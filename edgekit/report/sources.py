@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle import Bundle, open_bundle
+from ..cost import KIND as COST
 from ..cost.document import Distillation, EdgeOrCloud, check_cost
-from ..emulate.document import Instructions, parse_instructions
-from ..errors import BundleError, ConfigError, ProfileError
-from ..profile import Profile, parse_profile
+from ..documents import Document, read_document
+from ..emulate.document import KIND as INSTRUCTIONS
+from ..emulate.document import Instructions, check_instructions
+from ..errors import BundleError, ProfileError
+from ..profile import KIND as PROFILE
+from ..profile import Profile, check_profile
 
-#: kind of a JSON document -> what it is for a user.
-KINDS = {
-    "edgekit-profile": "a profile",
-    "edgekit-cost": "a cost document",
-    "edgekit-instructions": "instruction counts",
-}
 #: What the page shows of a manifest, besides what running a bundle needs.
 NEEDED = ("name", "edgekit", "sample_task", "metrics", "teacher", "recipe", "target", "lineage")
 
@@ -68,42 +66,33 @@ def _built(path: Path) -> Built:
     return Built(bundle, _build_record(path))
 
 
-def _profile(content: bytes, path: Path) -> Profile:
+def _profile(document: Document, source: str) -> Profile:
     """A profile whose raw samples can be read."""
-    profile = parse_profile(content, str(path))
+    profile = check_profile(document, source)
     for name, result in profile.scenarios.items():
         try:
             samples = result.latency_ms.samples_ms()
         except ProfileError as error:
-            raise ProfileError(f"{path}: {name}: {error}") from None
+            raise ProfileError(f"{source}: {name}: {error}") from None
         if not len(samples):
-            raise ProfileError(f"{path}: {name}: no latencies in it")
+            raise ProfileError(f"{source}: {name}: no latencies in it")
     return profile
 
 
 def _add_document(sources: Sources, path: Path) -> None:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file or folder") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not JSON, or cut short: {error}") from None
-    kind = document.get("kind") if isinstance(document, dict) else None
+    document, source = read_document(path), str(path)
     known: list[Any]
     found: Any
-    if kind == "edgekit-profile":
-        known, found = sources.profiles, _profile(content, path)
-    elif kind == "edgekit-cost":
-        known, found = sources.costs, check_cost(document, str(path))
-    elif kind == "edgekit-instructions":
-        known, found = sources.counts, parse_instructions(content, str(path))
+    kind = document.get("kind")
+    if kind == PROFILE:
+        known, found = sources.profiles, _profile(document, source)
+    elif kind == COST:
+        known, found = sources.costs, check_cost(document, source)
+    elif kind == INSTRUCTIONS:
+        known, found = sources.counts, check_instructions(document, source)
     else:
-        possible = ", ".join([*KINDS.values(), "a bundle's folder"])
-        raise ConfigError(f"{path}: not something a report shows: key 'kind': found {kind!r}; possible: {possible}")
+        possible = "a profile, a cost document, instruction counts, a bundle's folder"
+        raise ProfileError(f"{path}: not something a report shows: key 'kind': found {kind!r}; possible: {possible}")
     if found not in known:
         known.append(found)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgekit.emulate.document import LABEL, Instructions, parse_instructions, read_instructions
+from edgekit.documents import parse_document
+from edgekit.emulate.document import LABEL, Instructions, check_instructions, read_instructions
 from edgekit.errors import ProfileError
 
 DOCUMENT: dict[str, Any] = {
@@ -34,7 +35,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert isinstance(found, Instructions)
     assert found.counts.dot_product == 2
     assert found.document().keys() >= DOCUMENT.keys()
-    assert parse_instructions(json.dumps(found.document()).encode(), "again") == found
+    assert check_instructions(found.document(), "again") == found
 
 
 def test_the_label_says_that_it_is_no_time() -> None:
@@ -45,8 +46,8 @@ def test_the_label_says_that_it_is_no_time() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "edgekit-profile"}, "x.json: not counted instructions: key 'kind': found 'edgekit-profile', expec"),
-        ({"schema": 2}, "x.json: schema 2, this edgekit knows 1; count again"),
+        ({"kind": "edgekit-profile"}, "x.json: not instruction counts: key 'kind': found 'edgekit-profile', expec"),
+        ({"schema": 2}, "x.json: instruction counts of schema 2, this edgekit knows 1; count again"),
         ({"latency_ms": 3.0}, "x.json: unknown key 'latency_ms'"),
         ({"counts": {**DOCUMENT["counts"], "total": "many"}}, "x.json: counts: key 'total': found 'many', expected"),
         ({"runs": None}, "x.json: key 'runs': found None, expected"),
@@ -55,13 +56,13 @@ def test_the_label_says_that_it_is_no_time() -> None:
 )
 def test_another_document_is_refused_by_its_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ProfileError, match=re.escape(message)):
-        parse_instructions(json.dumps({**DOCUMENT, **change}).encode(), "x.json")
+        check_instructions({**DOCUMENT, **change}, "x.json")
 
 
 @pytest.mark.parametrize("content", [b"", b'{"schema": 1', b"[]", b"null", b"\xff\xfe"])
 def test_what_is_no_document_is_one_line(content: bytes) -> None:
-    with pytest.raises(ProfileError, match=r"^x\.json: not [^\n]*$"):
-        parse_instructions(content, "x.json")
+    with pytest.raises(ProfileError, match=r"^x\.json: (not JSON|no document of edgekit's: found a JSON)[^\n]*$"):
+        check_instructions(parse_document(content, "x.json"), "x.json")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

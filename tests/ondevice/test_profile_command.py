@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.documents import parse_document
 from edgekit.ondevice.profiler import loadgen
 from edgekit.ondevice.profiler.scenarios import SAMPLES_PER_QUERY, Length, draw_order, stream
 from edgekit.ondevice.profiler.stats import quantiles
-from edgekit.profile import parse_profile
+from edgekit.profile import check_profile
 
 QUICK = (
     "--min-seconds",
@@ -53,7 +54,7 @@ def test_third_party_models_run_on_their_runtimes(shared_data: Any, model: str, 
     path = shared_data("models") / model
     done = run("--model", str(path), "--ops", *QUICK)
     assert done.returncode == 0, done.stderr
-    found = parse_profile(done.stdout.splitlines()[-1].encode(), "stdout")
+    found = check_profile(parse_document(done.stdout.splitlines()[-1].encode(), "stdout"), "stdout")
     assert found.subject.name == path.name
     files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
     assert found.subject.model_bytes == sum(file.stat().st_size for file in files)
@@ -83,7 +84,7 @@ def test_a_signal_ends_it_with_what_it_has(shared_data: Any) -> None:
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    found = parse_profile(out.splitlines()[-1].encode(), "stdout")
+    found = check_profile(parse_document(out.splitlines()[-1].encode(), "stdout"), "stdout")
     assert found.partial == "stopped by SIGTERM"
     assert found.scenarios["SingleStream"].queries > 100
 

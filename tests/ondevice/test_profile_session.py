@@ -16,7 +16,7 @@ from edgekit.ondevice.profiler.document import document_id
 from edgekit.ondevice.profiler.session import Listener, Request, profile
 from edgekit.ondevice.profiler.stats import quantiles
 from edgekit.ondevice.profiler.workload import What
-from edgekit.profile import Profile, parse_profile
+from edgekit.profile import Profile, check_profile
 
 SUBJECT = {
     "kind": "model", "name": "tiny.tflite", "digest": "ab" * 32, "format": "tflite", "model_bytes": 1000,
@@ -81,7 +81,7 @@ def run(monkeypatch: pytest.MonkeyPatch, root: Path) -> Any:
             wanted._replace(**changes),
             Listener(said.append, lambda document: kept.append(json.loads(json.dumps(document))), stopped),
         )
-        return parse_profile(json.dumps(document).encode(), "the document"), kept, said
+        return check_profile(document, "the document"), kept, said
 
     return started
 
@@ -230,7 +230,7 @@ def test_what_kills_it_later_finds_a_long_run_kept(run: Any, monkeypatch: pytest
     assert found.partial is None
     partial = [document for document in kept if document["partial"]]
     assert len(partial) == 2
-    early = parse_profile(json.dumps(partial[0]).encode(), "kept")
+    early = check_profile(partial[0], "kept")
     assert early.partial == "the profiler ended during SingleStream"
     assert 0 < early.scenarios["SingleStream"].queries < found.scenarios["SingleStream"].queries
 
