@@ -16,6 +16,7 @@ each; the last line of stdout is one JSON document, and the exit code is 0 for {
     execute    runs a release's code, in its folder and with a timeout
     switch     activate, rollback, and what a crash between leaves to do
     runtime    install_runtime: a venv from the release's own wheels
+    install    all of these for a bundle that lies on the device already
     keep       show, prune, logs
     service    install, remove, status, restart of a systemd unit (unit: its text; systemd: how it is asked)
     place      where the service listens, and what it says of its health

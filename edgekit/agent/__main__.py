@@ -19,6 +19,7 @@ from .switch import recover
 CHANGING = {
     "want": "receive", "stage": "receive", "install_runtime": "runtime", "verify": "release",
     "activate": "switch", "rollback": "switch", "prune": "keep", "service": "service",
+    "install": "install",
 }  # fmt: skip
 READING = {"probe": "probe", "show": "keep", "logs": "keep", "run": "run"}
 

@@ -108,6 +108,14 @@ class SwitchAnswer(TypedDict):
     seconds: float
 
 
+class InstallAnswer(SwitchAnswer):
+    """`install`: bundle (its folder); python; health_s; allow_older; service: null or the fields of that command."""
+
+    #: Whether the release was not here before.
+    installed: bool
+    service: dict[str, Any] | None
+
+
 class RunAnswer(TypedDict):
     """`run`: words; python; input: null or text for its stdin; timeout_s: null or seconds. Its stdout comes first."""
 
@@ -124,6 +132,10 @@ class Request:
         if content.get("protocol") != PROTOCOL or isinstance(content["protocol"], bool):
             raise Refused(f"request: protocol {content.get('protocol')!r}, this agent knows {PROTOCOL}")
         self._content = content
+
+    def with_fields(self, /, **fields: Any) -> Request:
+        """The same request with other values for some fields."""
+        return Request({**self._content, **fields})
 
     def text(self, key: str) -> str:
         """A text that must be there."""
@@ -161,4 +173,11 @@ class Request:
         value = self._content.get(key, [])
         if not isinstance(value, list) or not all(isinstance(v, str) and "\0" not in v for v in value):
             raise Refused(f"request: '{key}': found {value!r:.60}, expected a list of texts")
+        return value
+
+    def fields_or_none(self, key: str) -> dict[str, Any] | None:
+        """An object, or None for null or nothing."""
+        value = self._content.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise Refused(f"request: '{key}': found {value!r:.60}, expected an object")
         return value
