@@ -37,6 +37,9 @@ class Lines:
             self._say(device)
         self._rate, self._spoke = Rate(), time.monotonic()
 
+    def probed(self, device: str, current: str | None) -> None:
+        """The step's own note says it."""
+
     def progress(self, done: int, total: int) -> None:
         """On a terminal a line that moves, elsewhere one every ten seconds."""
         rate = self._rate.of(done, "B")

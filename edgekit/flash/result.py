@@ -81,10 +81,13 @@ def document(bundle: Bundle, results: list[FlashResult]) -> dict[str, Any]:
 
 
 class Reporter(Protocol):
-    """Watches one device after the other."""
+    """Watches one device after the other. An EdgekitError that it raises ends that device."""
 
     def started(self, device: str, step: str) -> None:
         """A step begins."""
+
+    def probed(self, device: str, current: str | None) -> None:
+        """What the device runs, before anything changes there."""
 
     def progress(self, done: int, total: int) -> None:
         """Bytes of the running step."""
@@ -103,6 +106,9 @@ class Silent:
     """A reporter for whom nobody looks."""
 
     def started(self, device: str, step: str) -> None:
+        """Nothing."""
+
+    def probed(self, device: str, current: str | None) -> None:
         """Nothing."""
 
     def progress(self, done: int, total: int) -> None:

@@ -121,6 +121,7 @@ class _Run:
             current = probe["current"]
             self.result.board = probe["machine"]
             self.result.previous = current and current["digest"]
+            self.reporter.probed(self.device.name, self.result.previous)
             runs_it = self.result.previous == self.bundle.digest
             if not runs_it and not self.device.python and lacking(self.needs, probe):
                 probe = self._ask_others(probe)
