@@ -154,8 +154,17 @@ class Device(Machine):
         return signal_all(self._connections(), signal.SIGSTOP)
 
     def kill_processes(self) -> int:
-        """SIGKILL all that was ever started by a session, at once, with the connections. How many processes."""
-        return signal_all([*self._connections(), *self.processes()], signal.SIGKILL)
+        """SIGKILL all that was ever started by a session, at once, with the connections. How many processes.
+
+        Returns when none is left: one that was being forked while the others were counted is killed too.
+        """
+        killed = alive = {*self._connections(), *self.processes()}
+        while alive:
+            signal_all([*alive], signal.SIGKILL)
+            time.sleep(0.005)
+            alive = {pid for pid in (*self._connections(), *self.processes()) if not is_over(pid)}
+            killed = killed | alive
+        return len(killed)
 
     def _connections(self) -> list[int]:
         """The listener's descendants that are sshd's own, and what an earlier listener has left."""
@@ -182,10 +191,23 @@ def read_process(pid: int, name: str) -> bytes:
         return b""
 
 
+def folder_of(pid: int) -> str:
+    """Where a process works; empty where it is gone or another's."""
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink())
+    except OSError:
+        return ""
+
+
 def parent(pid: int) -> int:
     """Field 4 of /proc/PID/stat (proc(5)), counted from behind the name, which may hold blanks."""
     fields = read_process(pid, "stat").rpartition(b")")[2].split()
     return int(fields[1]) if len(fields) > 1 else 0
+
+
+def is_over(pid: int) -> bool:
+    """Whether it has ended, though perhaps nobody has asked for its exit code yet: field 3 of /proc/PID/stat."""
+    return read_process(pid, "stat").rpartition(b")")[2].split()[:1] in ([], [b"Z"], [b"X"])
 
 
 def is_sshd(pid: int) -> bool:

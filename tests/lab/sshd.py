@@ -38,6 +38,7 @@ from lab.device import (
     Keyring,
     all_pids,
     await_banner,
+    folder_of,
     free_port,
     make_key,
     missing_packages,
@@ -155,9 +156,17 @@ class Sshd(Device):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def processes(self) -> list[int]:
-        """What sessions have started and still runs, also where its parent is gone."""
+        """What sessions have started and still runs, also where its parent is gone.
+
+        By its environment, and by its folder: while the kernel loads a program, there is no environment to be read.
+        """
         mark = f"{_MARK}={self._mark}".encode()
-        return [pid for pid in all_pids() if mark in read_process(pid, "environ").split(b"\0")]
+        home = str(self.home.resolve())
+        return [
+            pid
+            for pid in all_pids()
+            if mark in read_process(pid, "environ").split(b"\0") or folder_of(pid).startswith(home)
+        ]
 
     def change_host_key(self) -> None:
         """Be another machine at the same address."""
