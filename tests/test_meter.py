@@ -306,9 +306,9 @@ def test_a_log_says_which_lines_it_came_from(tmp_path: Path) -> None:
 
 
 def test_a_log_that_overlaps_by_chance_is_not_taken_for_utc(tmp_path: Path) -> None:
-    """It holds the run in one other zone only, and at UTC it overlaps a part."""
-    path = write_log(tmp_path, moments(-3, 3), lambda t: iso(t + 900))
-    with pytest.raises(ProfileError, match=r"say which|no overlap"):
+    """It holds the run in one other zone only, and at UTC its end reaches into the run."""
+    path = write_log(tmp_path, moments(-60, 3610), lambda t: iso(t - 3600))
+    with pytest.raises(ProfileError, match=r"it holds the run at UTC -01:00: say which"):
         add_external(profile(), path, None)
 
 
