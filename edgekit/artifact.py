@@ -14,6 +14,7 @@ from typing import Any
 #:   tflite   model.tflite and tokenizer.json
 #:   ir       model.xml, model.bin and tokenizer.json
 #:   report   what validation measured, and golden.json
+#:   wheels   *.whl, of no stage: what `edgekit build --with-runtime` brings along
 FORMATS = ("dataset", "torch", "keras", "tflite", "ir", "report")
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from .artifact import Artifact, Job, Outcome
-from .bundle import Bundle, archive, check_out, pack
+from .bundle import Bundle, archive, check_out, pack, requirements
 from .errors import AccuracyError, EdgekitError, MissingExtra, StoreError
-from .plan import Plan, Step
+from .plan import RUNTIME_PACKAGES, Plan, Step
 from .quiet import redirected
-from .stages import load_stage
+from .stages import installed_version, load_stage
 from .store import Store
 
 
@@ -37,13 +37,15 @@ class Reporter(Protocol):
 
 
 def build(
-    plan: Plan, store: Store, out: Path, reporter: Reporter, log_output: bool = True, archived: bool = False
-) -> tuple[Bundle, Path | None]:
+    plan: Plan, store: Store, out: Path, reporter: Reporter, log_output: bool = True, archived: bool = False,
+    pythons: Sequence[str] = (),
+) -> tuple[Bundle, Path | None]:  # fmt: skip
     """Run what is not in the store yet, check the retention, and pack the bundle into the folder `out`.
 
     Answers the bundle and, with `archived`, the .tar.zst of it that stands beside.
 
-    With `log_output` the frameworks' chatter goes to each step's log.txt instead of the terminal.
+    With `log_output` the frameworks' chatter goes to each step's log.txt instead of the terminal. For each of
+    `pythons` the bundle brings the wheels that it needs on the target; they are fetched before all else.
     Raises MissingExtra before any work, the stages' own errors, AccuracyError, and StoreError on a full disk.
     """
     missing = [s for s in plan.steps if s.missing and store.find(s.folder) is None]
@@ -51,7 +53,8 @@ def build(
         raise MissingExtra(missing[0].stage, " and ".join(missing[0].missing), missing[0].extra)
     check_out(out, archived)
     with ExitStack() as used:
-        artifacts = _make(plan, store, reporter, log_output, used)
+        wheels = _fetch_wheels(plan, store, reporter, pythons, used) if pythons else None
+        artifacts = _make(plan, store, reporter, log_output, used, 1 if wheels else 0)
         _check_retention(plan, artifacts)
         with _disk_full(out):
             bundle = pack(
@@ -65,16 +68,47 @@ def build(
                 ],
                 teacher=_teacher(plan, artifacts),
                 sample_task=plan.inputs.is_sample,
+                wheels=wheels,
             )
             return bundle, archive(bundle) if archived else None
 
 
-def _make(plan: Plan, store: Store, reporter: Reporter, log_output: bool, used: ExitStack) -> list[Artifact]:
-    """The artifact of every step, made where it is missing. `used` keeps them from being removed meanwhile."""
+def _fetch_wheels(plan: Plan, store: Store, reporter: Reporter, pythons: Sequence[str], used: ExitStack) -> Artifact:
+    """The wheels of the bundle's requirements: a step of its own, which hangs on no other."""
+    from .wheels.fetch import Wanted, fetch_wheels, wheel_step
+
+    target, tokenizers = plan.target, installed_version("tokenizers")
+    if tokenizers is None:
+        raise MissingExtra("validate", "tokenizers", "torch")
+    lines = requirements(RUNTIME_PACKAGES[target.runtime.name], target.runtime.version, tokenizers)
+    wanted = Wanted(
+        requirements=tuple(lines), arch=target.arch, glibc=target.wheels.glibc, pythons=tuple(sorted(set(pythons)))
+    )
+    step, total = wheel_step(wanted), len(plan.steps) + 1
+
+    def run() -> Artifact:
+        reporter.started(step, 1, total)
+        began = time.monotonic()
+        metrics = fetch_wheels(wanted, store.open_work(step.folder) / "work", reporter.progress)
+        return _publish(store, step, metrics, (), ("pip",), began)
+
+    artifact, cached = _find_or_run(store, step, reporter, run)
+    used.enter_context(store.lock(step.folder, shared=True))
+    reporter.finished(step, 1, total, artifact, cached)
+    return artifact
+
+
+def _make(
+    plan: Plan, store: Store, reporter: Reporter, log_output: bool, used: ExitStack, before: int
+) -> list[Artifact]:
+    """The artifact of every step, made where it is missing. `used` keeps them from being removed meanwhile.
+
+    `before` is how many steps were reported already.
+    """
     done: dict[str, Artifact] = {}
     artifacts: list[Artifact] = []
-    total = len(plan.steps)
-    for position, step in enumerate(plan.steps, start=1):
+    total = before + len(plan.steps)
+    for position, step in enumerate(plan.steps, start=before + 1):
 
         def run(step: Step = step, position: int = position) -> Artifact:
             reporter.started(step, position, total)
@@ -123,15 +157,22 @@ def _run(
             outcome: Outcome = module.run(source, step.options, job)
     else:
         outcome = module.run(source, step.options, job)
+    return _publish(store, step, outcome.metrics, outcome.notes, module.USES, began)
+
+
+def _publish(
+    store: Store, step: Step, metrics: Mapping[str, Any], notes: Sequence[str], uses: tuple[str, ...], began: float
+) -> Artifact:
+    """A step's filled work folder as a finished one, with the record of it."""
     return store.publish(
         step.folder,
         {
             "stage": step.stage,
             "key": step.key,
             "format": step.produces,
-            "metrics": dict(outcome.metrics),
-            "notes": list(outcome.notes),
-            "versions": _versions(module.USES),
+            "metrics": dict(metrics),
+            "notes": list(notes),
+            "versions": _versions(uses),
             "seconds": round(time.monotonic() - began, 2),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },

@@ -3,6 +3,7 @@
 manifest.json      what it is; every other file's size and sha256. The bundle's digest is this file's sha256
 model/             the artifact
 tokenizer.json     golden.json     ondevice/     requirements.txt     README.md     LICENSE
+wheels/            with --with-runtime: what requirements.txt asks for, for the target's machines
 manifest.json.sig  who signed it and when, if anybody did: not part of the digest
 build.json         when, where and how long: not part of the digest, nor of the archive
 """
@@ -16,7 +17,9 @@ import os
 import platform
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +68,7 @@ def pack(
     steps: Sequence[tuple[Artifact, str, Mapping[str, Any]]],
     teacher: Mapping[str, Any],
     sample_task: bool,
+    wheels: Artifact | None = None,
 ) -> Bundle:
     """Write the bundle's folder `out`; an older bundle there is replaced.
 
@@ -74,6 +78,8 @@ def pack(
     check_out(out)
     model, report = steps[-2][0], steps[-1][0]
     manifest = _describe(name, recipe, target, steps, teacher, sample_task)
+    if wheels:
+        manifest["wheels"] = {"pythons": wheels.metrics["pythons"]}
     work = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -84,7 +90,13 @@ def pack(
         shutil.copyfile(model.path / "tokenizer.json", work / "tokenizer.json")
         shutil.copyfile(report.path / "golden.json", work / "golden.json")
         _copy_ondevice(work / "ondevice", model.format)
-        _write(work / "requirements.txt", _requirements(manifest["runtime"], report.versions))
+        if wheels:
+            (work / "wheels").mkdir()
+            for wheel in wheels.path.glob("*.whl"):
+                shutil.copyfile(wheel, work / "wheels" / wheel.name)
+        runtime, tokenizers = manifest["runtime"], report.versions["tokenizers"]
+        lines = requirements(runtime["package"], runtime["version"], tokenizers)
+        _write(work / "requirements.txt", "\n".join(lines) + "\n")
         _write(work / "README.md", model_card(manifest))
         _write(work / "LICENSE", licence_note(manifest))
         manifest["files"] = manifests.list_files(work)
@@ -165,13 +177,12 @@ def _copy_ondevice(folder: Path, form: str) -> None:
         shutil.copyfile(path, copy)
 
 
-def _requirements(runtime: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+def requirements(package: str, version: str, tokenizers: str) -> list[str]:
     """What the device installs: `pip install --no-deps -r requirements.txt`.
 
     What these packages ask for beside themselves (a hub's client, type tables) serves what the device never does.
     """
-    runtime_pin, tokenizers_pin = f"{runtime['package']}=={runtime['version']}", f"tokenizers=={versions['tokenizers']}"
-    return "\n".join([runtime_pin, NUMPY, NEWER_NUMPY, tokenizers_pin]) + "\n"
+    return [f"{package}=={version}", NUMPY, NEWER_NUMPY, f"tokenizers=={tokenizers}"]
 
 
 def _build_record(steps: Sequence[tuple[Artifact, str, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -260,3 +271,13 @@ def unpack(path: Path, folder: Path) -> Bundle:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Bundle(folder, unpacked.manifest, unpacked.digest)
+
+
+@contextmanager
+def open_as_folder(path: Path) -> Iterator[Bundle]:
+    """`open_bundle`, and an archive as a folder: unpacked into a temporary one, which is gone afterwards."""
+    if not path.is_file():
+        yield open_bundle(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-bundle-") as place:
+        yield unpack(path, Path(place) / "bundle")

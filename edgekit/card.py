@@ -26,7 +26,7 @@ Labels: {", ".join(manifest["labels"])}
 
 ## Use
 
-    pip install --no-deps -r requirements.txt
+    pip install --no-deps {_from_wheels(manifest)}-r requirements.txt
     python3 -m ondevice verify
     python3 -m ondevice infer "a text"
 
@@ -71,6 +71,11 @@ def licence_note(manifest: Manifest) -> str:
             "ask its owner before you pass this bundle on."
         )
     return f"{model}\nThe code in ondevice/ is part of edgekit and under the Apache License 2.0.\n"
+
+
+def _from_wheels(manifest: Manifest) -> str:
+    """pip's words for a bundle that brings its wheels along."""
+    return "--no-index --find-links wheels " if "wheels" in manifest else ""
 
 
 def _figures(manifest: Manifest) -> str:

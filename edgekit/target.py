@@ -32,6 +32,16 @@ class Runtime(Table):
     ]
 
 
+class Wheels(Table):
+    """What `edgekit build --with-runtime` brings wheels for; more than one Python makes the bundle so much larger."""
+
+    pythons: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^3\.\d{1,2}$")], ...],
+        Field(strict=False, min_length=1, description="the Pythons of such devices: 3.11 is Debian 12's"),
+    ] = ("3.11",)
+    glibc: Annotated[str, Field(pattern=r"^2\.\d{1,2}$", description="the oldest of such devices")] = "2.36"
+
+
 class Published(Table):
     """A throughput that someone else published for one GPU. What they do not say is None."""
 
@@ -97,6 +107,7 @@ class Target(Table):
             description="what this target alone knows of a step, such as options.quantize.overflow_fix",
         ),
     ]
+    wheels: Wheels = Wheels()
     gpu: Gpu | None = None
     cloud: Cloud | None = None
 

@@ -90,6 +90,8 @@ def summary(step: Step, artifact: Artifact) -> str:
         words.append(f"{split}: accuracy {scores['accuracy']:.4f}, retention {kept} of {scores['count']}")
     if "parameters" in metrics:
         words.append(f"{metrics['parameters'] / 1e6:.2f} M parameters")
+    if "wheels" in metrics:
+        words.append(f"{metrics['wheels']} wheels, {size(metrics['bytes'])}, Python {', '.join(metrics['pythons'])}")
     if artifact.model_bytes:
         words.append(size(artifact.model_bytes))
     return ", ".join(words)

@@ -31,6 +31,7 @@ def command(bundle: Path, as_json: bool) -> None:
         "digest": f"sha256 {opened.digest}",
         "size": f"{size(opened.size_bytes)}, {len(manifest['files'])} files, all as the manifest says",
         "runs on": f"{runtime['package']} {runtime['version']}, {runtime['device']}, {runtime['threads']} threads",
+        **_wheels(manifest),
         "labels": ", ".join(manifest["labels"]),
         "token lengths": ", ".join(map(str, manifest["buckets"])),
         "teacher": f"{teacher['name']}, licence {teacher['licence'] or 'not stated'}",
@@ -48,6 +49,13 @@ def command(bundle: Path, as_json: bool) -> None:
         for note in entry["notes"]:
             console.print(f"{entry['stage']}: {note}", markup=False)
     print_table(("file", "size", "sha256"), [(n, size(f["size"]), f["sha256"]) for n, f in manifest["files"].items()])
+
+
+def _wheels(manifest: Any) -> dict[str, str]:
+    """A row where the bundle brings wheels along."""
+    files = [facts["size"] for name, facts in manifest["files"].items() if name.startswith("wheels/")]
+    pythons = ", ".join(manifest.get("wheels", {}).get("pythons", ()))
+    return {"wheels": f"{len(files)} for Python {pythons or '?'}, {size(sum(files))}"} if files else {}
 
 
 def _print_scores(manifest: Any) -> None:
