@@ -13,7 +13,9 @@ from profiles import given, make_energy, make_profile
 
 from edgekit import measure
 from edgekit.cli import cli
+from edgekit.cli import profile as offered
 from edgekit.errors import EdgekitError
+from edgekit.ondevice.profiler import scenarios
 from edgekit.ondevice.profiler.document import document_id
 
 
@@ -49,6 +51,20 @@ def test_options_reach_the_profiler_in_its_own_words(profile: Any) -> None:
     assert "--ops" in words
     assert "--loadgen" not in words
     assert "--qps" not in words
+
+
+def test_the_scenarios_offered_are_those_that_the_profiler_knows() -> None:
+    assert offered.SCENARIOS == scenarios.SCENARIOS  # apart, since the command line starts without numpy
+
+
+def test_operators_say_what_they_were_fed(profile: Any) -> None:
+    operators = {
+        "source": "XNNPACK", "fed": "one text, padded to 128 tokens", "inferences": 20, "total_ms": 3.0,
+        "rows": [{"op": "FULLY_CONNECTED", "calls": 4, "ms": 3.0, "share": 1.0}],
+    }  # fmt: skip
+    done, _ = profile("m.tflite", document=make_profile(operators=operators))
+    assert "20 inferences, 3 ms in all; fed: one text, padded to 128 tokens" in done.output
+    assert any(line.split() == ["FULLY_CONNECTED", "4", "3.0000", "100.0%"] for line in done.output.splitlines())
 
 
 def test_the_figures_are_shown_with_their_doubts_and_kept(profile: Any, tmp_path: Path) -> None:

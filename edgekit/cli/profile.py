@@ -70,7 +70,13 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.option("--runtime", metavar="NAME", help="Another runtime of the same format, such as tflite.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: what the bundle says; a model file: 1]")
 @click.option("--affinity", metavar="0,1", help="Processors to run on.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of sample order, arrivals and random inputs.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of sample order, arrivals and random inputs.",
+)
 @click.option(
     "--cold-starts", type=click.IntRange(min=0), default=5, show_default=True, help="Fresh processes to time."
 )
@@ -346,4 +352,5 @@ def _operator_lines(profile: Profile) -> list[str]:
     width = max(len(row.op) for row in operators.rows)
     rows = [f"{row.op:{width}} {row.calls:6} {row.ms:9.4f} {row.share:7.1%}" for row in operators.rows]
     head = f"operators by {operators.source}, {operators.inferences} inferences, {operators.total_ms:.3g} ms in all"
+    head += f"; fed: {operators.fed}" if operators.fed else ""
     return ["", head, f"{'':{width}} {'calls':>6} {'ms':>9} {'share':>7}", *rows]

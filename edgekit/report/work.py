@@ -110,7 +110,8 @@ def operators_section(runs: Sequence[Run]) -> Section | None:
             cells = Cell(percent(share, 1)), Cell(milliseconds(ms)), Cell(f"{calls:,}")
             rows.append([Cell(many(len(rest), "other kind"), share=share), *cells])
         note = (
-            f"{clean(found.source)}, over {many(found.inferences, 'inference')}; {milliseconds(found.total_ms)} in all."
+            f"{clean(found.source)}, over {many(found.inferences, 'inference')}; {milliseconds(found.total_ms)} in all"
+            + (f"; fed: {clean(found.fed)}." if found.fed else ".")
         )
         blocks.append(Table(run.name, ("Operator", "Share", "Time", "Calls"), rows, [note], run.badges, slim=True))
     if not blocks:

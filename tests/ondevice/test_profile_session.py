@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.ondevice.errors import OnDeviceError
+from edgekit.ondevice.profiler import recorder
 from edgekit.ondevice.profiler import session as profiler
 from edgekit.ondevice.profiler.document import document_id
 from edgekit.ondevice.profiler.session import Listener, Request, profile
@@ -225,7 +226,7 @@ def test_a_search_that_is_stopped_is_partial(run: Any) -> None:
 
 
 def test_what_kills_it_later_finds_a_long_run_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiler, "_KEEP_SECONDS", 1.0)
+    monkeypatch.setattr(recorder, "_KEEP_SECONDS", 1.0)
     found, kept, _ = run(Spin(), scenarios=("SingleStream",), min_seconds=2.5)
     assert found.partial is None
     partial = [document for document in kept if document["partial"]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,19 +19,17 @@ from .identity import identify
 from .machine import Watch, marks
 from .memory import Peak, resident
 from .operators import time_operators
+from .recorder import Recorder
+from .results import describe_run, time_split
 from .scenarios import SAMPLES_PER_QUERY, Length, Run, Trial, draw_order, search_rate, serve, stream
 from .startup import import_library, measure_cold_starts
-from .stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
+from .stats import quantiles
 from .workload import What, Workload, describe, find, load
 
 SCHEMA = 1
 KIND = "edgekit-profile"
-SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 #: A wall clock that moved by more than this against the monotonic one was set during the run.
 _CLOCK_JUMP_SECONDS = 0.5
-_SPLIT_SECONDS, _SPLIT_MOST = 1.0, 2000
-#: A process that is killed loses at most this much of a long run.
-_KEEP_SECONDS = 60.0
 #: A sustained run of any length keeps about this many points.
 _POINTS = 600
 
@@ -323,81 +319,3 @@ class Session:
         met = None if request.sla_ms is None else bool(p99 <= request.sla_ms)
         search = [trial._asdict() for trial in trials]
         return run, {"qps": qps, "sla_ms": request.sla_ms, "sla_met": met, "search": search}
-
-
-class Recorder:
-    """The tick of a run: once a minute it keeps what there is; every `spacing` s it adds a point of a sustained run."""
-
-    def __init__(self, session: Session, name: str, points: list[dict[str, Any]], spacing: float | None) -> None:
-        self.session, self.name, self.points = session, name, points
-        self.spacing = None if spacing is None else max(spacing, 1.0)
-        self.began = self.since = self.kept = time.monotonic()
-        self.counted = 0
-
-    def __call__(self, latencies_ns: Sequence[int]) -> str | None:
-        """Close a point, or keep the document, where its time has come; why to stop, if so."""
-        now = time.monotonic()
-        if self.spacing is not None and now - self.since >= self.spacing:
-            self._add_point(latencies_ns, now)
-        if now - self.kept >= _KEEP_SECONDS and latencies_ns:
-            self.kept = now
-            self.session.keep_running(self.name, latencies_ns, self.began, self.points)
-        return self.session.listener.stopped()
-
-    def _add_point(self, latencies_ns: Sequence[int], now: float) -> None:
-        recent = np.array(latencies_ns[self.counted :])
-        state = self.session.watch.state()
-        self.points.append(
-            {
-                "second": now - self.began,
-                "p50_ms": float(np.median(recent)) / 1e6,
-                "throughput_per_s": len(recent) / (now - self.since),
-                "temperature_c": state["temperature_c"],
-                "frequency_mhz": state["frequency_mhz"],
-                "power_w": self.session.monitor.power_between(self.since, now),
-                "throttled": state["throttled"],
-            }
-        )
-        self.since, self.counted = now, len(latencies_ns)
-
-
-def time_split(workload: Workload) -> dict[str, Any]:
-    """The p50 in milliseconds of each part of an inference, over about a second."""
-    rows: list[tuple[int, ...]] = []
-    began = time.monotonic()
-    while time.monotonic() - began < _SPLIT_SECONDS and len(rows) < _SPLIT_MOST:
-        rows.append(workload.time_parts(len(rows) % workload.count))
-    columns = np.array(rows, dtype=np.float64).T / 1e6
-    return {
-        part: interval(quantiles(columns[i], [0.5])[0], bootstrap_quantiles(columns[i], [0.5])[:, 0])
-        for i, part in enumerate(workload.parts)
-    }
-
-
-def describe_run(run: Run, name: str, seed: int) -> dict[str, Any]:
-    """A run as the schema's ScenarioResult, as far as the run alone tells."""
-    ns = np.array(run.latencies_ns, dtype="<u8")
-    samples_ms = ns / 1e6
-    means = bootstrap_means(samples_ms, seed)
-    values = quantiles(samples_ms, list(SHARES.values()))
-    replicates = bootstrap_quantiles(samples_ms, list(SHARES.values()), seed)
-    latency = {key: interval(values[i], replicates[:, i]) for i, key in enumerate(SHARES)}
-    mean = float(samples_ms.mean())
-    rate = run.inferences / run.seconds
-    # Back to back, a run's rate is the inverse of its mean latency; a Poisson process sets its own rate.
-    rates = None if name == "Server" else rate * mean / means
-    return {
-        "queries": len(ns),
-        "samples_per_query": SAMPLES_PER_QUERY[name],
-        "seconds": run.seconds,
-        "inferences": run.inferences,
-        "throughput_per_s": interval(rate, rates),
-        "latency_ms": {
-            **latency,
-            "mean": interval(mean, means),
-            "min": float(samples_ms.min()),
-            "max": float(samples_ms.max()),
-            "raw": base64.b64encode(zlib.compress(ns.tobytes(), 6)).decode("ascii"),
-        },
-        "partial": run.partial,
-    }
