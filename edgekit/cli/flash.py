@@ -11,12 +11,13 @@ import click
 
 from .console import Rate, duration, json_option, print_json, size
 from .device_options import Way, device_options, devices_argument
+from .fleet_options import Fleet, fleet_options
+from .fleet_text import CLEAR, describe, print_summary, trouble
 
 if TYPE_CHECKING:
-    from ..flash import FlashResult, Step
-
-#: Back to the line's begin, and what stood there is gone.
-_CLEAR = "\r\x1b[K"
+    from ..bundle import Bundle
+    from ..flash import FlashOptions, FlashResult, Step
+    from ..inventory import Device
 
 
 class Lines:
@@ -49,7 +50,7 @@ class Lines:
         self._spoke = now
         left = f", {duration((total - done) / rate)} left" if rate else ""
         line = f"  send       {size(done)} of {size(total)}, {size(rate)}/s{left}"
-        self._say(f"{_CLEAR}{line}" if self._is_terminal else line, nl=not self._is_terminal)
+        self._say(f"{CLEAR}{line}" if self._is_terminal else line, nl=not self._is_terminal)
 
     def heard(self, line: str) -> None:
         """What the device says."""
@@ -57,7 +58,7 @@ class Lines:
 
     def finished(self, device: str, step: Step) -> None:
         """What was done, how long it took."""
-        self._say(f"{_CLEAR if self._is_terminal else ''}  {step.name:9} {step.seconds:6.2f} s  {step.note}".rstrip())
+        self._say(f"{CLEAR if self._is_terminal else ''}  {step.name:9} {step.seconds:6.2f} s  {step.note}".rstrip())
 
     def ended(self, result: FlashResult) -> None:
         """One line for a device that is well, on stderr for one that is not."""
@@ -74,24 +75,14 @@ class Lines:
             click.echo(text, err=self._err, nl=nl)
 
 
-def describe(result: FlashResult) -> str:
-    """A device that is well, in one line."""
-    transfer = result.transfer
-    if result.outcome == "unchanged":
-        return f"{result.device}: runs this bundle already ({result.seconds:.1f} s)"
-    if result.outcome == "planned":
-        resumed = f" ({size(transfer.bytes_resumed)} arrived before)" if transfer.bytes_resumed else ""
-        return f"{result.device}: {transfer.files} files, {size(transfer.bytes_missing)} would travel{resumed}"
-    return f"{result.device}: flashed, {size(transfer.bytes_sent)} sent, {duration(result.seconds)}"
-
-
 @click.command("flash", epilog="Example: edgekit flash dist/distilbert-int8-raspberrypi pi@kitchen.local")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @devices_argument
 @click.option("--dry-run", is_flag=True, help="Say what would travel, and what speaks against it; change nothing.")
 @click.option("--again", is_flag=True, help="All steps, also where the device runs this bundle; mends damaged files.")
 @click.option("--allow-older", is_flag=True, help="Also a bundle that was signed before the one that runs.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first device that fails.")
+@click.option("--fail-fast", is_flag=True, help="One after the other: stop at the first device that fails.")
+@fleet_options
 @click.option(
     "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds for another edgekit there."
 )
@@ -100,13 +91,16 @@ def describe(result: FlashResult) -> str:
 @json_option
 def command(
     bundle: Path, devices: tuple[str, ...], dry_run: bool, again: bool, allow_older: bool, fail_fast: bool, wait: float,
-    way: Way, quiet: bool, as_json: bool,
+    fleet: Fleet, way: Way, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Put a bundle onto devices, one after the other, and make it current where it answers as it did here.
+    """Put a bundle onto devices, and make it current where it answers as it did here.
 
     DEVICE is user@host[:port], a name or group of the inventory, or local:FOLDER. What cannot work is refused before
     anything travels; only what is missing does, and goes on where it broke off. A device whose health check fails
     goes back by itself to what it ran.
+
+    One device after the other, or a fleet: many at once, in waves, with a record to go on from. Where too many devices
+    of a wave fail, those of it that this run switched go back to what they ran, and no more begin.
     """
     from ..bundle import open_bundle
     from ..flash import FlashOptions, document, flash_each
@@ -114,6 +108,11 @@ def command(
     found = way.find(devices)
     opened = open_bundle(bundle)
     options = FlashOptions(dry_run, again, allow_older, way.timeout, wait, way.line())
+    if fleet.is_asked:
+        if fail_fast:
+            raise click.UsageError("--fail-fast is for one device after the other; a fleet takes --max-failures 0")
+        _flash_fleet(opened, found, options, fleet, quiet, as_json)
+        return
     results = flash_each(opened, found, options, Lines(quiet, as_json), fail_fast)
     if as_json:
         print_json(document(opened, results))
@@ -124,3 +123,19 @@ def command(
             skipped = f", {len(found) - len(results)} not tried" if len(results) < len(found) else ""
             click.echo(f"edgekit: {len(failed)} of {len(found)} devices failed ({names}){skipped}", err=True)
         raise click.exceptions.Exit(failed[0].exit_code)
+
+
+def _flash_fleet(
+    bundle: Bundle, devices: list[Device], options: FlashOptions, fleet: Fleet, quiet: bool, as_json: bool
+) -> None:
+    """Many at once; the first device that failed decides the exit code, unless somebody stopped it."""
+    done = fleet.run(bundle, devices, options, quiet, as_json)
+    if as_json:
+        print_json(done.document(bundle))
+    else:
+        print_summary(done)
+    wrong = trouble(done)
+    if wrong:
+        click.echo(f"edgekit: {wrong}", err=True)
+        codes = [result.exit_code for result in done.results if result.outcome == "failed"]
+        raise click.exceptions.Exit(130 if done.stopped else next(iter(codes), 1))

@@ -1,5 +1,9 @@
 """Flashing: a bundle onto a device, step by step, each of which can be cut off and continued.
 
+fleet.py    many devices at once, in waves
+waves.py    who goes first, and how many may fail
+record.py   what is done of a fleet, so that another run can go on from there
+back.py     a fleet's device back to what it ran
 steps.py    the steps of one device, in their order
 fit.py      what a device must have, and what is refused
 remote.py   the agent on the device, as a function call
@@ -10,12 +14,16 @@ result.py   what came of it, and who watches
 
 from __future__ import annotations
 
+from .fleet import Count, FleetResult, flash_fleet
+from .record import create_record, default_path, make_head, resume_record
 from .remote import Refusal, Remote
 from .result import FlashResult, Reporter, Silent, Step, Transfer, document
 from .steps import FlashOptions, flash, flash_each
 from .there import run_there
+from .waves import Policy, Wave, make_policy
 
 __all__ = [
-    "FlashOptions", "FlashResult", "Refusal", "Remote", "Reporter", "Silent", "Step", "Transfer", "document", "flash",
-    "flash_each", "run_there",
+    "Count", "FlashOptions", "FlashResult", "FleetResult", "Policy", "Refusal", "Remote", "Reporter", "Silent", "Step",
+    "Transfer", "Wave", "create_record", "default_path", "document", "flash", "flash_each", "flash_fleet", "make_head",
+    "make_policy", "resume_record", "run_there",
 ]  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from ..bundle import Bundle
 
@@ -11,7 +12,8 @@ SCHEMA = 1
 KIND = "edgekit-flash"
 
 #: flashed: it runs the bundle now. unchanged: it did so before. planned: a dry run. failed: it runs what it ran.
-Outcome = Literal["flashed", "unchanged", "planned", "failed"]
+#: Only in fleets: rolled-back: it was flashed, and runs what it ran, because too many others failed. not-tried.
+Outcome = Literal["flashed", "unchanged", "planned", "failed", "rolled-back", "not-tried"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,18 @@ class FlashResult:
     @property
     def ok(self) -> bool:
         """Whether the device is as it was asked to be."""
-        return self.outcome != "failed"
+        return self.outcome in ("flashed", "unchanged", "planned")
 
     def document(self) -> dict[str, Any]:
         """For --json."""
         return {**asdict(self), "ok": self.ok}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """What `document` wrote. Raises KeyError and TypeError for anything else."""
+        facts = {key: value for key, value in document.items() if key != "ok"}
+        steps = [Step(**step) for step in facts.pop("steps")]
+        return cls(**facts | {"steps": steps, "transfer": Transfer(**facts["transfer"])})
 
 
 def document(bundle: Bundle, results: list[FlashResult]) -> dict[str, Any]:
