@@ -52,6 +52,8 @@ MAY_IMPORT = {
     "transports": {"errors", "transports"},
     "inventory": {"errors", "tomlfile", "transports"},
     "flash": {"agentfile", "atomic", "bundle", "errors", "flash", "inventory", "ondevice", "target", "transports", "wheels"},
+    "image": {"agent", "agentfile", "atomic", "bundle", "errors", "flash", "image", "sign"},
+    "export": {"agentfile", "atomic", "bundle", "errors", "export", "sign"},
     "assess": {"cost", "doctor", "errors", "plan", "profile"},
     "report": {"atomic", "bundle", "compare", "cost", "documents", "emulate", "errors", "profile", "report"},
     "tasks": {"errors", "tables", "tasks"},

@@ -1,0 +1,166 @@
+"""A Debian package: its postinst lets the agent install the bundle, and fails where that does.
+
+A package that fails to configure leaves the device with what it ran. One of these can be installed at a time, for a
+device runs one bundle: each provides, conflicts with and replaces `edgekit-bundle`. Format: deb(5), Debian Policy 3.7
+(names), 5.6.12 (versions), 6 (maintainer scripts), 7.4 (virtual packages), 12.5 (copyright).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+
+from ..atomic import write_bytes
+from ..errors import ConfigError
+from .parcel import Exported, Parcel
+from .tars import EPOCH, gzip, pack
+
+#: As the kernel calls a processor, and as Debian does.
+_ARCHES = {"aarch64": "arm64", "x86_64": "amd64", "armv7l": "armhf", "i686": "i386", "riscv64": "riscv64", None: "all"}
+_MAINTAINER = re.compile(r"[^<>\n,]+ <[^<>@\s]+@[^<>@\s]+>\Z")
+_COPYRIGHT = "Copyright and licence are those of what the model was made of, and of the packages that it brings:\n"
+#: Weights and wheels hardly shrink, at whatever cost.
+_PRESET = 1
+
+_POSTINST = """\
+#!/bin/sh
+set -e
+if [ "$1" = configure ]; then
+    python3 -I -B {folder}/handover.py install
+fi
+"""
+_PRERM = """\
+#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ "${{2:-}}" != in-favour ]; then
+    python3 -I -B {folder}/handover.py remove || true
+fi
+"""
+#: What the agent made, by name; what the owner put there stays, and so does all that another such package uses.
+_POSTRM = """\
+#!/bin/sh
+set -e
+if [ "$1" = purge ] && ! ls /usr/lib/edgekit/*/handover.py >/dev/null 2>&1 && [ -d {base} ]; then
+    cd {base}
+    rm -rf agent blobs current incoming journal.jsonl lock pending previous releases runtime service.json
+    cd /
+    rmdir --ignore-fail-on-non-empty {base}
+fi
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """`maintainer`: who answers for the package, `Name <address>`."""
+
+    maintainer: str = "edgekit <root@localhost>"
+
+
+def file_name(parcel: Parcel) -> str:
+    """What it is called."""
+    return f"{_package(parcel)}_{_version(parcel)}_{_arch(parcel)}.deb"
+
+
+def export(parcel: Parcel, options: Options, out: Path) -> Exported:
+    """Write the package. Raises ConfigError for a maintainer that is none."""
+    if not _MAINTAINER.match(options.maintainer):
+        raise ConfigError(f"--maintainer {options.maintainer!r}: expected Name <address>: Fleet <fleet@example.com>")
+    files = _files(parcel, options)
+    content = _ar(
+        {
+            "debian-binary": b"2.0\n",
+            "control.tar.xz": _xz(_control(parcel, options, files)),
+            "data.tar.xz": _xz(pack(files, prefix="./")),
+        }
+    )
+    write_bytes(out, content)
+    return Exported(
+        out, hashlib.sha256(content).hexdigest(), len(content), f"sudo apt install {out.absolute()}", parcel.notes
+    )
+
+
+def _files(parcel: Parcel, options: Options) -> dict[str, bytes]:
+    """What it unpacks to."""
+    folder, docs = _folder(parcel)[1:], f"usr/share/doc/{_package(parcel)}"
+    when = formatdate(EPOCH).replace("-0000", "+0000")
+    changes = (
+        f"{_package(parcel)} ({_version(parcel)}) unstable; urgency=medium\n\n"
+        f"  * Release {parcel.digest}.\n\n -- {options.maintainer}  {when}\n"
+    )
+    return {
+        **{f"{folder}/{path}": content for path, content in parcel.files.items()},
+        f"{docs}/copyright": f"{_COPYRIGHT}\n{parcel.licence}".encode(),
+        f"{docs}/changelog.gz": gzip(changes.encode(), 9),
+    }
+
+
+def _control(parcel: Parcel, options: Options, files: Mapping[str, bytes]) -> bytes:
+    """What dpkg reads and runs."""
+    needs = "python3 (>= 3.9)"
+    if parcel.brings_runtime and not parcel.brings_pip:
+        needs += ", python3-venv"
+    fields = {
+        "Package": _package(parcel),
+        "Version": _version(parcel),
+        "Architecture": _arch(parcel),
+        "Maintainer": options.maintainer,
+        "Installed-Size": str(sum(-(-len(c) // 1024) for c in files.values())),
+        "Depends": needs,
+        "Suggests": "openssh-client, systemd",
+        "Provides": "edgekit-bundle",
+        "Conflicts": "edgekit-bundle",
+        "Replaces": "edgekit-bundle",
+        "Section": "misc",
+        "Priority": "optional",
+        "Description": f"edgekit bundle {parcel.name}\n{_wrapped(parcel.about)}\n .\n Release {parcel.digest}.",
+    }
+    sums = "".join(f"{hashlib.md5(c, usedforsecurity=False).hexdigest()}  {p}\n" for p, c in sorted(files.items()))
+    scripts = {
+        name: text.format(folder=_folder(parcel), base=parcel.base).encode()
+        for name, text in (("postinst", _POSTINST), ("prerm", _PRERM), ("postrm", _POSTRM))
+    }
+    control = "".join(f"{key}: {value}\n" for key, value in fields.items())
+    return pack({"control": control.encode(), "md5sums": sums.encode(), **scripts}, prefix="./", programs=scripts)
+
+
+def _package(parcel: Parcel) -> str:
+    """Its name: small letters, digits, + - and dots."""
+    name = re.sub(r"[^a-z0-9+.-]", "-", parcel.name.lower())
+    return name if name.startswith("edgekit-") else f"edgekit-{name}"
+
+
+def _version(parcel: Parcel) -> str:
+    """A hyphen would begin Debian's own revision."""
+    return parcel.version.replace("-", "~")
+
+
+def _arch(parcel: Parcel) -> str:
+    return _ARCHES.get(parcel.arch) or str(parcel.arch)
+
+
+def _folder(parcel: Parcel) -> str:
+    return f"/usr/lib/edgekit/{_package(parcel)}"
+
+
+def _wrapped(text: str) -> str:
+    """Lines of an extended description."""
+    return "\n".join(f" {line}" for line in textwrap.wrap(text, 78))
+
+
+def _xz(content: bytes) -> bytes:
+    return lzma.compress(content, preset=_PRESET)
+
+
+def _ar(members: Mapping[str, bytes]) -> bytes:
+    """The outer archive, as ar(5) and deb(5) say."""
+    parts = [b"!<arch>\n"]
+    for name, content in members.items():
+        parts.append(f"{name:<16}{EPOCH:<12}{0:<6}{0:<6}{0o100644:<8o}{len(content):<10}`\n".encode())
+        parts.append(content + b"\n" * (len(content) % 2))
+    return b"".join(parts)
