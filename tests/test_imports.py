@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "flash": {"agentfile", "atomic", "bundle", "errors", "flash", "inventory", "ondevice", "target", "transports", "wheels"},
     "image": {"agent", "agentfile", "atomic", "bundle", "errors", "flash", "image", "sign"},
     "export": {"agentfile", "atomic", "bundle", "errors", "export", "sign"},
+    "image": {"agent", "agentfile", "atomic", "bundle", "errors", "flash", "image", "sign"},
     "assess": {"cost", "doctor", "errors", "plan", "profile"},
     "report": {"atomic", "bundle", "compare", "cost", "documents", "emulate", "errors", "profile", "report"},
     "tasks": {"errors", "tables", "tasks"},

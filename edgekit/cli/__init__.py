@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "export",
     "devices": "devices",
     "image": "image",
+    "image": "image",
     "profile": "profile",
     "compare": "compare",
     "cost": "cost",
