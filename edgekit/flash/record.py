@@ -221,15 +221,14 @@ def _open(path: Path) -> int:
 def _read_head(path: Path, content: bytes) -> Head:
     try:
         line = json.loads(content.split(b"\n", 1)[0])
-        if line["kind"] != KIND:
-            raise KeyError("kind")
-        if line["schema"] != SCHEMA:
-            raise ConfigError(
-                f"{path}: schema {line['schema']}, this edgekit knows {SCHEMA}; use the one that began it"
-            )
-        return Head.from_document(line)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ConfigError(f"{path}: not a record of `edgekit flash`") from None
+        schema = line["schema"] if line["kind"] == KIND else None
+        if schema == SCHEMA:
+            return Head.from_document(line)
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
+        schema = None
+    if schema is None:
+        raise ConfigError(f"{path}: not a record of `edgekit flash`")
+    raise ConfigError(f"{path}: schema {schema}, this edgekit knows {SCHEMA}; go on with the edgekit that began it")
 
 
 def _check_same(path: Path, head: Head, bundle: Bundle, devices: Sequence[Device], policy: Policy) -> None:

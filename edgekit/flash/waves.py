@@ -10,7 +10,7 @@ from math import ceil, floor
 
 from ..errors import ConfigError
 
-_SHARE = re.compile(r"(?P<percent>\d{1,3}(\.\d{1,6})?)%|(?P<count>\d{1,9})")
+_SHARE = re.compile(r"(?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?)%|(?P<count>[0-9]{1,9})")
 
 
 @dataclass(frozen=True)
