@@ -52,7 +52,7 @@ class Policy:
         return {key: share and share.text for key, share in vars(self).items()}
 
 
-def make_policy(canary: str | None, wave: str | None, max_failures: str | None) -> Policy:
+def make_policy(canary: str | None = None, wave: str | None = None, max_failures: str | None = None) -> Policy:
     """A policy as it was written on the command line. Raises ConfigError with a line for every fault."""
     given = {"canary": canary, "wave": wave, "max_failures": max_failures}
     shares: dict[str, Share] = {}

@@ -71,6 +71,17 @@ def make_bundle(folder: Path, version: int = 1, *, model: int = 1, code: str = "
     return open_bundle(folder)
 
 
+def make_picky_bundle(folder: Path, version: int, **changes: Any) -> Bundle:
+    """A bundle that answers wrong on a device whose base holds a file `bad`."""
+    make_bundle(folder, version, size=1000, **changes)
+    code = folder / "ondevice" / "__main__.py"
+    picky = 'how["ok"] = not __import__("os").path.exists("../../bad")\ncommand = sys.argv[1]\n'
+    code.write_text(ONDEVICE.replace("command = sys.argv[1]\n", picky))
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, name=f"picky-{version}")
+    return open_bundle(folder)
+
+
 def write_manifest(folder: Path, **changes: Any) -> None:
     """The manifest of what lies in a folder."""
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -75,7 +75,7 @@ def begin(tmp_path: Path, bundle: Bundle, count: int = 3) -> Record:
 def again(record: Record, bundle: Bundle, count: int = 3) -> Record:
     assert record.path
     record.close()
-    return resume_record(record.path, bundle, devices_of(count), make_policy(None, None, None))
+    return resume_record(record.path, bundle, devices_of(count), make_policy())
 
 
 def test_a_record_says_after_a_kill_what_it_said_before(tmp_path: Path, bundle: Bundle) -> None:
@@ -120,7 +120,7 @@ def test_each_cut_of_a_record_is_a_run_that_goes_on(tmp_path: Path, bundle: Bund
     ends = [n + 1 for n, byte in enumerate(content) if byte == 10]
     for end in sorted({*range(first, len(content), 37), *ends, *(end - 1 for end in ends[1:])}):
         path.write_bytes(content[:end])
-        found = resume_record(path, bundle, devices_of(3), make_policy(None, None, None))
+        found = resume_record(path, bundle, devices_of(3), make_policy())
         found.begin("d2")
         found.close()
         lines = path.read_bytes().split(b"\n")
@@ -131,12 +131,12 @@ def test_each_cut_of_a_record_is_a_run_that_goes_on(tmp_path: Path, bundle: Bund
     for end in range(0, first, 7):
         path.write_bytes(content[:end])
         with pytest.raises(ConfigError, match="not a record of `edgekit flash`"):
-            resume_record(path, bundle, devices_of(3), make_policy(None, None, None))
+            resume_record(path, bundle, devices_of(3), make_policy())
 
 
 def test_a_record_is_refused_for_anything_but_its_own_run(tmp_path: Path, bundle: Bundle) -> None:
     record = begin(tmp_path, bundle)
-    path, policy = record.path, make_policy(None, None, None)
+    path, policy = record.path, make_policy()
     assert path
     with pytest.raises(ConfigError, match="another edgekit is at work on this run"):
         resume_record(path, bundle, devices_of(3), policy)
@@ -175,11 +175,11 @@ def test_a_record_is_refused_for_anything_but_its_own_run(tmp_path: Path, bundle
 def test_a_device_of_two_names_is_refused(bundle: Bundle) -> None:
     one, two = devices_of(2)
     with pytest.raises(ConfigError, match="d0 and other: one and the same device"):
-        make_head(bundle, [one, two, replace(one, name="other")], make_policy(None, None, None))
+        make_head(bundle, [one, two, replace(one, name="other")], make_policy())
 
 
 def test_a_full_disk_stops_before_the_next_device(bundle: Bundle) -> None:
-    head = make_head(bundle, devices_of(1), make_policy(None, None, None))
+    head = make_head(bundle, devices_of(1), make_policy())
     with Path("/dev/full").open("wb") as full:
         record = Record(head, Path("/dev/full"), full.fileno())
         with pytest.raises(EdgekitError, match="cannot be written: No space left on device"):

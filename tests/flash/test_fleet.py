@@ -1,0 +1,300 @@
+"""Fleets: waves that go on, halt and go back, over devices that are folders of this machine, or that only say so."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_bundle import assert_runs, make_bundle, make_picky_bundle
+
+from edgekit.bundle import Bundle
+from edgekit.errors import EdgekitError
+from edgekit.flash import (
+    Count,
+    FlashOptions,
+    FlashResult,
+    FleetResult,
+    Step,
+    Wave,
+    create_record,
+    flash,
+    flash_fleet,
+    fleet,
+    make_head,
+    make_policy,
+    resume_record,
+)
+from edgekit.flash.record import Record
+from edgekit.inventory import Device
+from edgekit.transports import parse_address
+
+OPTIONS = FlashOptions(step_s=60.0)
+Flash = Callable[..., FlashResult]
+
+
+class Seen:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.waves: list[tuple[str, int]] = []
+        self.backs: list[tuple[str, int, str]] = []
+        self.ends: list[tuple[str, str]] = []
+        self.most_at_work = 0
+
+    def began(self, wave: Wave, waiting: int) -> None:
+        self.waves.append((wave.name, waiting))
+
+    def going_back(self, wave: Wave, count: int, why: str) -> None:
+        self.backs.append((wave.name, count, why))
+
+    def stopping(self, at_work: int) -> None:
+        self.ends.append(("stopping", str(at_work)))
+
+    def counted(self, count: Count) -> None:
+        self.most_at_work = max(self.most_at_work, count.at_work)
+
+    def ended(self, result: FlashResult, count: Count) -> None:
+        self.ends.append((result.device, result.outcome))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return make_picky_bundle(tmp_path / "new", 2)
+
+
+def devices_in(tmp_path: Path, count: int) -> list[Device]:
+    return [
+        Device(f"d{n}", parse_address(f"local:{tmp_path}/base{n}"), f"{tmp_path}/base{n}", sys.executable)
+        for n in range(count)
+    ]
+
+
+def begin(tmp_path: Path, bundle: Bundle, devices: list[Device], *policy: str | None) -> Record:
+    return create_record(tmp_path / "run.jsonl", bundle, make_head(bundle, devices, make_policy(*policy)))
+
+
+def go(
+    bundle: Bundle, devices: list[Device], record: Record, parallel: int = 4, seen: Seen | None = None,
+    stop: threading.Event | None = None, options: FlashOptions = OPTIONS,
+) -> FleetResult:  # fmt: skip
+    try:
+        return flash_fleet(bundle, devices, options, record, parallel, seen or Seen(), stop or threading.Event())
+    finally:
+        record.close()
+
+
+def resumed(bundle: Bundle, devices: list[Device], record: Record) -> Record:
+    assert record.path
+    return resume_record(record.path, bundle, devices, make_policy())
+
+
+def outcomes(done: FleetResult) -> list[str]:
+    return [result.outcome for result in done.results]
+
+
+def saying(monkeypatch: pytest.MonkeyPatch, say: Callable[[str, FlashOptions], str], before: str | None = None) -> None:
+    """Let flashing only say what came of it, `back` too."""
+
+    def pretend(bundle: Bundle, device: Device, options: FlashOptions, reporter: Any) -> FlashResult:
+        reporter.probed(device.name, before)
+        outcome: Any = say(device.name, options)
+        error = "no" if outcome == "failed" else None
+        return FlashResult(device.name, str(device.address), outcome, error=error, exit_code=9 if error else 0)
+
+    def go_back(digest: str, device: Device, entry: Any, options: FlashOptions) -> FlashResult:
+        return replace(entry.result, outcome="rolled-back")
+
+    monkeypatch.setattr(fleet, "flash", pretend)
+    monkeypatch.setattr(fleet, "back", go_back)
+
+
+def test_a_bad_device_in_the_canary_stops_the_fleet_and_the_canary_goes_back(tmp_path: Path, bundle: Bundle) -> None:
+    old = make_bundle(tmp_path / "old", 1, size=1000)
+    devices = devices_in(tmp_path, 3)
+    for device in devices[:2]:
+        assert flash(old, device, OPTIONS).ok
+    (tmp_path / "base1" / "bad").touch()
+    seen = Seen()
+    record = begin(tmp_path, bundle, devices, "2", "1", "100%")
+    done = go(bundle, devices, record, seen=seen)
+    assert outcomes(done) == ["rolled-back", "failed", "not-tried"]
+    assert done.halted == "canary: 1 of 2 devices failed, none may"
+    assert seen.backs == [("canary", 1, done.halted)]
+    assert seen.waves == [("canary", 2)]
+    assert done.results[0].previous == old.digest
+    assert f"runs {old.digest[:16]} again" in done.results[0].notes
+    assert "golden" in str(done.results[1].error)
+    for number in range(2):
+        assert_runs(tmp_path / f"base{number}", old)
+    assert not (tmp_path / "base2").exists()
+
+    (tmp_path / "base1" / "bad").unlink()
+    done = go(bundle, devices, resumed(bundle, devices, record), seen=seen)
+    assert outcomes(done) == ["flashed"] * 3
+    assert (done.halted, done.ended) == (None, 3)
+    for number in range(3):
+        assert_runs(tmp_path / f"base{number}", bundle)
+
+
+def test_a_killed_run_goes_on_going_back_first(tmp_path: Path, bundle: Bundle) -> None:
+    """d0 had not gone back, d1 broke off in its switch and had got through, d2 failed before it, d3 ran it before,
+    d4 ran nothing.
+    """
+    old = make_bundle(tmp_path / "old", 1, size=1000)
+    devices = devices_in(tmp_path, 5)
+    for what, number in ((old, 0), (old, 1), (bundle, 0), (bundle, 1), (bundle, 4)):
+        assert flash(what, devices[number], OPTIONS).ok
+    record = begin(tmp_path, bundle, devices, "5", None, None)
+    verified = [Step("verify", 0.1)]
+    for name, before, result in (
+        ("d0", old.digest, FlashResult("d0", "a", "flashed", steps=verified)),
+        ("d1", old.digest, FlashResult("d1", "a", "failed", steps=verified, error="the connection broke", exit_code=9)),
+        ("d2", old.digest, FlashResult("d2", "a", "failed", error="refused", exit_code=10)),
+        ("d3", bundle.digest, FlashResult("d3", "a", "unchanged")),
+        ("d4", None, FlashResult("d4", "a", "flashed", steps=verified)),
+    ):
+        record.begin(name)
+        record.probe(name, before)
+        record.end(result)
+    record.append("halt", wave="canary", why="so")
+    record.close()
+
+    seen = Seen()
+    record = resumed(bundle, devices, record)
+    done = go(bundle, devices, record, seen=seen)
+    assert outcomes(done) == ["rolled-back", "failed", "failed", "unchanged", "flashed"]
+    assert (done.halted, seen.waves, seen.backs) == ("so", [], [("canary", 3, "so")])
+    for number in range(2):
+        assert_runs(tmp_path / f"base{number}", old)
+    for number in (2, 3):
+        assert not (tmp_path / f"base{number}").exists(), "nobody asked it"
+    assert_runs(tmp_path / "base4", bundle)
+    assert done.results[4].notes == ["left as it is: nothing ran there before"]
+    assert resumed(bundle, devices, record).halted is None
+
+
+def test_a_device_that_cannot_go_back_says_so(tmp_path: Path, bundle: Bundle) -> None:
+    gone = Device("gone", parse_address("pi@127.0.0.1:1"))
+    ours, other = devices_in(tmp_path, 2)
+    other_bundle = make_bundle(tmp_path / "other", 3, size=1000)
+    assert flash(other_bundle, other, OPTIONS).ok
+    record = begin(tmp_path, bundle, [gone, ours, other])
+    for name in ("gone", "d1"):
+        record.begin(name)
+        record.probe(name, "a" * 64)
+        record.end(FlashResult(name, "x", "flashed"))
+    record.append("halt", wave="wave 1", why="so")
+    done = go(bundle, [gone, ours, other], record)
+    assert outcomes(done) == ["failed", "not-tried", "flashed"]
+    assert "connection refused" in str(done.results[0].error)
+    assert str(done.results[0].error).endswith("may run the new bundle: edgekit devices rollback gone")
+    assert "not of this run" in done.results[2].notes[0]
+    assert_runs(tmp_path / "base1", other_bundle)
+
+
+def test_waves_go_on_while_few_enough_fail(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = devices_in(tmp_path, 41)
+    bad = {"d5", "d15", "d25", "d26"}
+    saying(monkeypatch, lambda name, _: "failed" if name in bad else "flashed")
+    seen = Seen()
+    record = begin(tmp_path, bundle, devices, "1", "25%", "10%")
+    done = go(bundle, devices, record, parallel=3, seen=seen)
+    assert seen.waves == [("canary", 1), ("wave 1", 11), ("wave 2", 11), ("wave 3", 11)]
+    assert done.halted == "wave 3: 2 of 11 devices failed, 1 may"
+    gone_back = [result.device for result in done.results if result.outcome == "rolled-back"]
+    assert set(gone_back) <= {f"d{n}" for n in range(23, 34)} - bad
+    assert [r.outcome for r in done.results[34:]] == ["not-tried"] * 7
+    assert done.counts()["flashed"] == 1 + 2 * 10
+    assert seen.most_at_work == 3
+    tried_late = [name for name, _ in seen.ends[seen.ends.index(("d26", "failed")) :] if int(name[1:]) > 29]
+    assert not tried_late, "after the second failure only those at work come to their end"
+    document = done.document(bundle)
+    assert (document["ok"], document["fleet"]["halted"]) == (False, done.halted)
+    assert document["fleet"]["waves"][1]["counts"] == {"flashed": 10, "failed": 1}
+
+    bad.clear()
+    done = go(bundle, devices, resumed(bundle, devices, record), seen=seen)
+    assert outcomes(done) == ["flashed"] * 41
+    assert done.ended == 41 - 1 - 20, "what was done is not asked again"
+
+
+def test_only_a_device_that_may_be_switched_goes_through_all_steps_again(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = devices_in(tmp_path, 4)
+    record = begin(tmp_path, bundle, devices)
+    for name in ("d0", "d1", "d2"):
+        record.begin(name)
+    record.probe("d0", bundle.digest)
+    record.probe("d1", "a" * 64)
+    record.close()
+    again: dict[str, bool] = {}
+    saying(monkeypatch, lambda name, options: "flashed" if again.setdefault(name, options.again) else "unchanged")
+    done = go(bundle, devices, resumed(bundle, devices, record), parallel=1)
+    assert again == {"d0": False, "d1": True, "d2": False, "d3": False}
+    assert done.results[1].previous is None  # what it was found with in the end: nothing
+
+
+def test_stopping_lets_those_at_work_end_and_begins_no_more(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = devices_in(tmp_path, 10)
+    stop, seen = threading.Event(), Seen()
+
+    def slow(name: str, options: FlashOptions) -> str:
+        if name == "d1":
+            stop.set()
+        time.sleep(0.1)
+        return "flashed"
+
+    saying(monkeypatch, slow)
+    record = begin(tmp_path, bundle, devices)
+    done = go(bundle, devices, record, parallel=3, seen=seen, stop=stop)
+    assert done.stopped
+    assert 2 <= done.ended <= 4
+    assert done.counts() == {"flashed": done.ended, "not-tried": 10 - done.ended}
+    assert seen.ends[-1][1] == "flashed"
+    assert "stopping" in dict(seen.ends)
+    assert '"event": "stop"' in (tmp_path / "run.jsonl").read_text().splitlines()[-1]
+    done = go(bundle, devices, resumed(bundle, devices, record), stop=threading.Event())
+    assert (done.stopped, done.ended, outcomes(done)) == (False, len(devices) - done_before(seen), ["flashed"] * 10)
+
+
+def done_before(seen: Seen) -> int:
+    return sum(outcome == "flashed" for _, outcome in seen.ends)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_our_own_ends_one_device_and_no_fleet_hangs(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = devices_in(tmp_path, 3)
+
+    def say(name: str, options: FlashOptions) -> str:
+        if name == "d0":
+            raise RuntimeError("a slip")
+        if name == "d1":
+            raise EdgekitError("an archive")
+        return "flashed"
+
+    saying(monkeypatch, say)
+    done = go(bundle, devices, begin(tmp_path, bundle, devices))
+    assert outcomes(done) == ["failed", "failed", "flashed"]
+    assert [r.error for r in done.results[:2]] == [
+        "d0: a fault of edgekit's own; what stands above says where", "an archive",
+    ]  # fmt: skip
+
+
+def test_a_dry_run_looks_at_all_and_keeps_nothing(tmp_path: Path, bundle: Bundle) -> None:
+    devices = [Device("gone", parse_address("pi@127.0.0.1:1")), *devices_in(tmp_path, 2)]
+    record = Record(make_head(bundle, devices, make_policy("1", "1", None)))
+    done = go(bundle, devices, record, options=replace(OPTIONS, dry_run=True))
+    assert outcomes(done) == ["failed", "planned", "planned"]
+    assert (done.halted, done.document(bundle)["fleet"]["record"]) == (None, None)
+    assert not (tmp_path / "base0" / "current").exists()
