@@ -28,6 +28,8 @@ _COMMON = (
     click.option("--token-file", help="With --service: a file on the device; needed for a --host that is not local."),
     json_option,
 )  # fmt: skip
+#: What the example of a format needs beside the bundle.
+_EXAMPLES = {"mender": ["--device-type raspberrypi4_64"], "greengrass": ["--bucket s3://acme-fleet"]}
 
 
 @click.group("export", epilog="Example: edgekit export deb dist/distilbert-int8-raspberrypi --service")
@@ -40,7 +42,7 @@ def command() -> None:
 
 
 def exporter(write: Callable[..., dict[str, Any]]) -> click.Command:
-    """A subcommand of the function's name; the function gives the format's own options."""
+    """A subcommand of the function's name; the function's options are the format's own, what it gives its `Options`."""
     name = write.__name__
 
     @wraps(write)
@@ -69,7 +71,8 @@ def exporter(write: Callable[..., dict[str, Any]]) -> click.Command:
     wrapped: Any = run
     for option in reversed(_COMMON):
         wrapped = option(wrapped)
-    return command.command(name)(wrapped)
+    example = f"Example: edgekit export {name} dist/distilbert-int8-raspberrypi"
+    return command.command(name, epilog=" ".join([example, *_EXAMPLES.get(name, ())]))(wrapped)
 
 
 def _service(

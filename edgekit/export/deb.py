@@ -24,7 +24,6 @@ from .tars import EPOCH, gzip, pack
 #: As the kernel calls a processor, and as Debian does.
 _ARCHES = {"aarch64": "arm64", "x86_64": "amd64", "armv7l": "armhf", "i686": "i386", "riscv64": "riscv64", None: "all"}
 _MAINTAINER = re.compile(r"[^<>\n,]+ <[^<>@\s]+@[^<>@\s]+>\Z")
-_COPYRIGHT = "Copyright and licence are those of what the model was made of, and of the packages that it brings:\n"
 #: Weights and wheels hardly shrink, at whatever cost.
 _PRESET = 1
 
@@ -95,7 +94,7 @@ def _files(parcel: Parcel, options: Options) -> dict[str, bytes]:
     )
     return {
         **{f"{folder}/{path}": content for path, content in parcel.files.items()},
-        f"{docs}/copyright": f"{_COPYRIGHT}\n{parcel.licence}".encode(),
+        f"{docs}/copyright": _copyright(parcel.licence).encode(),
         f"{docs}/changelog.gz": gzip(changes.encode(), 9),
     }
 
@@ -146,6 +145,13 @@ def _arch(parcel: Parcel) -> str:
 
 def _folder(parcel: Parcel) -> str:
     return f"/usr/lib/edgekit/{_package(parcel)}"
+
+
+def _copyright(licence: str) -> str:
+    """What the bundle says of its licence. Whose the copyright is and since when, it does not know."""
+    apache = "apache" in licence.lower()
+    where = "\nThe Apache License 2.0 is in /usr/share/common-licenses/Apache-2.0 on Debian.\n" if apache else ""
+    return f"Copyright and licence are those of what the model was made of:\n\n{licence.rstrip()}\n{where}"
 
 
 def _wrapped(text: str) -> str:
