@@ -3,9 +3,10 @@
 
     .venv/bin/python scripts/bench_profile.py [--data DIR] [--rounds N]
 
-Ours and theirs take turns, round by round, in one run on one machine. A ratio is that of the two least p50s over
-the rounds, for other load only ever adds; the ratio within each round stands beside it. Run it alone. The last line
-is JSON.
+A bare loop over the runtime's own interface and ours take turns of a fiftieth of a second in one process, a process a
+round: separate processes with the same model differ by up to a fifth on a virtual machine, whoever runs in them. The
+runtimes' own tools have to be processes of their own, in turn with ours. A ratio is the median of those of the rounds,
+which stand beside it. Run it alone. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -31,17 +32,21 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 SECONDS = 2.0
-#: The models, with the tool that their runtime brings.
+TURN_SECONDS = 0.02
+#: The models, with what they are held against.
 MODELS = {
-    "models/mlperf_tiny/kws_ref_model.tflite": "litert loop",
-    "models/mlperf_tiny/vww_96_int8.tflite": "litert loop",
-    "models/mlperf_tiny/pretrainedResnet_quant.tflite": "litert loop",
-    "models/coral/mobilenet_v1_0.25_128_quant.tflite": "litert loop",
-    "models/tflite_support_vision/mobilenet_v1_0.25_224_1_default_1.tflite": "litert-benchmark",
-    "models/ultraface/version-RFB-320_without_postprocessing.tflite": "litert loop",
-    "models/omz_ir/face-detection-retail-0004/FP32/face-detection-retail-0004.xml": "benchmark_app",
-    "models/omz_ir/face-detection-retail-0004/FP16-INT8/face-detection-retail-0004.xml": "benchmark_app",
-    "models/ultraface/version-RFB-320_simplified.onnx": "onnxruntime loop",
+    "models/mlperf_tiny/kws_ref_model.tflite": ("litert loop",),
+    "models/mlperf_tiny/vww_96_int8.tflite": ("litert loop",),
+    "models/mlperf_tiny/pretrainedResnet_quant.tflite": ("litert loop",),
+    "models/coral/mobilenet_v1_0.25_128_quant.tflite": ("litert loop",),
+    "models/tflite_support_vision/mobilenet_v1_0.25_224_1_default_1.tflite": ("litert loop", "litert-benchmark"),
+    "models/ultraface/version-RFB-320_without_postprocessing.tflite": ("litert loop",),
+    "models/omz_ir/face-detection-retail-0004/FP32/face-detection-retail-0004.xml": ("openvino loop", "benchmark_app"),
+    "models/omz_ir/face-detection-retail-0004/FP16-INT8/face-detection-retail-0004.xml": (
+        "openvino loop",
+        "benchmark_app",
+    ),
+    "models/ultraface/version-RFB-320_simplified.onnx": ("onnxruntime loop",),
 }
 SMALL = "models/mlperf_tiny/kws_ref_model.tflite"
 #: What the on-device install holds.
@@ -60,9 +65,10 @@ def main() -> None:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "rounds": given.rounds,
-        "against_own_tools": [
-            against_own_tool(given.data / name, tool, threads, given.rounds)
-            for name, tool in MODELS.items()
+        "held_against": [
+            hold_against(given.data / name, other, threads, given.rounds)
+            for name, others in MODELS.items()
+            for other in others
             for threads in (1, 2)
         ],
         "overhead": sampling_overhead(given.data / SMALL, given.rounds),
@@ -97,28 +103,46 @@ def one_sample(model: Path) -> Path:
     return path
 
 
-def against_own_tool(model: Path, tool: str, threads: int, rounds: int) -> dict[str, Any]:
-    """p50 of ours and of the runtime's own tool, in turn."""
-    pairs = []
-    for number in range(rounds):
-        runs: list[Callable[[], float]] = [
-            lambda: ours(model, threads)["scenarios"]["SingleStream"]["latency_ms"]["p50"]["value"],
-            lambda: TOOLS[tool](model, threads),
-        ]
-        found = [run() for run in (runs if number % 2 else runs[::-1])]
-        pairs.append(found if number % 2 else found[::-1])
+def hold_against(model: Path, other: str, threads: int, rounds: int) -> dict[str, Any]:
+    """p50 of ours and of the other, in turn."""
+    found = [
+        take_turns(model, LOOPS[other], threads, ours_first=bool(number % 2))
+        if other in LOOPS
+        else beside_tool(model, TOOLS[other], threads, ours_first=bool(number % 2))
+        for number in range(rounds)
+    ]
+    ratios = [a / b for a, b in found]
     row = {
-        "model": model.name,
-        "tool": tool,
+        "model": "/".join(model.parts[-2:]),
+        "against": other,
         "threads": threads,
-        "p50_ms": round(min(a for a, _ in pairs), 4),
-        "tool_p50_ms": round(min(b for _, b in pairs), 4),
-        "ratio": round(min(a for a, _ in pairs) / min(b for _, b in pairs), 4),
-        "ratios": [round(a / b, 3) for a, b in pairs],
+        "p50_ms": round(median(a for a, _ in found), 4),
+        "other_p50_ms": round(median(b for _, b in found), 4),
+        "ratio": round(median(ratios), 4),
+        "ratios": [round(ratio, 3) for ratio in ratios],
     }
-    print(f"{row['model']:42} {tool:17} {threads} thread(s): {row['p50_ms']:9.4f} ms, "
-          f"tool {row['tool_p50_ms']:9.4f} ms, ratio {row['ratio']:.3f}", flush=True)  # fmt: skip
+    print(f"{row['model']:52} {other:17} {threads} thread(s): {row['p50_ms']:9.4f} ms, other "
+          f"{row['other_p50_ms']:9.4f} ms, ratio {row['ratio']:.3f} of {row['ratios']}", flush=True)  # fmt: skip
     return row
+
+
+def beside_tool(model: Path, tool: Callable[[Path, int], float], threads: int, ours_first: bool) -> tuple[float, float]:
+    """p50 of ours and of a tool, each in a process of its own."""
+    runs: list[Callable[[], float]] = [
+        lambda: ours(model, threads)["scenarios"]["SingleStream"]["latency_ms"]["p50"]["value"],
+        lambda: tool(model, threads),
+    ]
+    found = [run() for run in (runs if ours_first else runs[::-1])]
+    return (found[0], found[1]) if ours_first else (found[1], found[0])
+
+
+def take_turns(model: Path, code: str, threads: int, ours_first: bool) -> tuple[float, float]:
+    """p50 of ours and of a bare loop in one process; each has the model open for itself."""
+    words = [sys.executable, "-c", TURNS.replace("LOOP", code), str(model), str(threads), str(one_sample(model))]
+    words += [str(TURN_SECONDS), str(SECONDS), "ours" if ours_first else "bare"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    a, b = done.stdout.split()
+    return float(a), float(b)
 
 
 def benchmark_app(model: Path, threads: int) -> float:
@@ -145,45 +169,64 @@ def litert_benchmark(model: Path, threads: int) -> float:
         return json.loads(out.read_text())["latency"]["median_ms"]
 
 
-def bare(code: str, model: Path, threads: int) -> float:
-    """A bare loop in a process of its own: `code` defines `call()`; p50 in milliseconds."""
-    program = f"""
+TURNS = """
 import sys, time
+from itertools import cycle
+from pathlib import Path
 import numpy as np
-model, threads = sys.argv[1], int(sys.argv[2])
-{code}
-for _ in range(50): call()
-times, end = [], time.monotonic() + {SECONDS}
-while time.monotonic() < end or len(times) < 100:
-    began = time.perf_counter_ns(); call(); times.append(time.perf_counter_ns() - began)
-print(float(np.median(times)) / 1e6)
+from edgekit.ondevice.profiler.scenarios import Length, stream
+from edgekit.ondevice.profiler.workload import find, load
+model, threads, samples, turn, seconds, first = sys.argv[1:]
+threads, turn, seconds = int(threads), float(turn), float(seconds)
+feeds = {name: array[0] for name, array in np.load(samples).items()}
+def open_ours():
+    return load(find(Path(model), None, threads), Path(samples), 0)
+def open_bare():
+LOOP
+    return call
+if first == "ours": workload, call = open_ours(), open_bare()
+else: call, workload = open_bare(), open_ours()
+def bare():
+    times, end = [], time.monotonic() + turn
+    while time.monotonic() < end:
+        began = time.perf_counter_ns(); call(); times.append(time.perf_counter_ns() - began)
+    return times
+def ours():
+    return list(stream(workload.answer, cycle([0]), Length(turn, 1)).latencies_ns)
+found = {ours: [], bare: []}
+for number in range(int(seconds / turn) + 20):
+    for run in (ours, bare) if number % 2 else (bare, ours):
+        times = run()
+        if number >= 20: found[run] += times
+print(*(float(np.median(found[run])) / 1e6 for run in (ours, bare)))
 """
-    words = [sys.executable, "-c", program, str(model), str(threads)]
-    return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-
-
 LITERT = """
-from ai_edge_litert.interpreter import Interpreter
-it = Interpreter(model, num_threads=threads); it.allocate_tensors()
-d = it.get_input_details()[0]; o = it.get_output_details()
-rng = np.random.default_rng(0)
-x = (rng.integers(0, 100, d["shape"]) if d["dtype"] != np.float32 else rng.random(d["shape"])).astype(d["dtype"])
-def call():
-    it.set_tensor(d["index"], x); it.invoke()
-    for out in o: it.get_tensor(out["index"])
+    from ai_edge_litert.interpreter import Interpreter
+    it = Interpreter(model, num_threads=threads); it.allocate_tensors()
+    inputs = [(d["index"], feeds[d["name"]]) for d in it.get_input_details()]; o = it.get_output_details()
+    def call():
+        for index, x in inputs: it.set_tensor(index, x)
+        it.invoke()
+        for out in o: it.get_tensor(out["index"])
 """
 ORT = """
-import onnxruntime as ort
-opt = ort.SessionOptions(); opt.intra_op_num_threads = threads; opt.log_severity_level = 3
-s = ort.InferenceSession(model, opt, providers=["CPUExecutionProvider"])
-i = s.get_inputs()[0]; x = {i.name: np.random.default_rng(0).random(i.shape, np.float32)}
-def call(): s.run(None, x)
+    import onnxruntime as ort
+    opt = ort.SessionOptions(); opt.intra_op_num_threads = threads; opt.log_severity_level = 3
+    s = ort.InferenceSession(model, opt, providers=["CPUExecutionProvider"])
+    def call(): s.run(None, feeds)
 """
+OPENVINO = """
+    import openvino as ov
+    limits = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    compiled = ov.Core().compile_model(model, "CPU", limits)
+    request = compiled.create_infer_request()
+    inputs = [feeds[port.get_any_name()] for port in compiled.inputs]
+    def call(): request.infer(inputs)
+"""
+LOOPS = {"litert loop": LITERT, "onnxruntime loop": ORT, "openvino loop": OPENVINO}
 TOOLS: dict[str, Callable[[Path, int], float]] = {
     "benchmark_app": benchmark_app,
     "litert-benchmark": litert_benchmark,
-    "litert loop": lambda model, threads: bare(LITERT, model, threads),
-    "onnxruntime loop": lambda model, threads: bare(ORT, model, threads),
 }
 
 
@@ -208,9 +251,11 @@ def sampling_overhead(model: Path, rounds: int) -> dict[str, Any]:
 
 def memory_above_bare(model: Path) -> dict[str, float]:
     """Peak RSS of the profiler above that of a bare loop on the same model."""
-    setup = f"model, threads = {str(model)!r}, 1\nimport numpy as np\n"
+    feeds = f"{{name: array[0] for name, array in np.load({str(one_sample(model))!r}).items()}}"
+    setup = f"import numpy as np\nmodel, threads, feeds = {str(model)!r}, 1, {feeds}\ndef open_bare():{LITERT}"
+    setup += "    return call\ncall = open_bare()"
     measure = "\nfor _ in range(20000): call()\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
-    done = subprocess.run([sys.executable, "-c", setup + LITERT + measure], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", setup + measure], capture_output=True, text=True, check=True)
     bare_mb = int(done.stdout.split()[-1]) * 1024 / 1e6
     found = ours(model, 1)["memory"]["peak_rss_mb"]
     print(f"peak RSS {found:.1f} MB, bare runtime {bare_mb:.1f} MB")
