@@ -16,6 +16,7 @@ from .manifest import NAME, SIGNATURE_NAME, Manifest
 from .protocol import Request, VerifyAnswer
 
 VERIFY_S = 300.0
+_KEPT = ("runtime", "runtime_version", "max_difference", "peak_rss_mb")
 
 
 def check_release(base: Base, digest: str) -> Manifest:
@@ -70,23 +71,35 @@ def verify(base: Base, request: Request) -> VerifyAnswer:
 
 def is_verified(base: Base, digest: str, python: str) -> bool:
     """Whether this release has passed with this interpreter."""
+    return bool(_verified(base, digest).get("python") == python)
+
+
+def measured_peak_mb(base: Base, digest: str) -> float | None:
+    """The memory that its golden samples took here; None where that was not measured."""
+    found = _verified(base, digest).get("peak_rss_mb")
+    return float(found) if isinstance(found, (int, float)) and found > 0 else None
+
+
+def _verified(base: Base, digest: str) -> dict[str, Any]:
+    """What `keep_verified` wrote; empty where it did not."""
     content = disk.read_file(base.beside(digest, "verified"), 1 << 20)
     try:
-        return content is not None and json.loads(content).get("python") == python
-    except (ValueError, AttributeError):
-        return False
+        facts = {} if content is None else json.loads(content)
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def keep_verified(base: Base, digest: str, python: str, report: dict[str, Any], seconds: float) -> None:
     """Write beside a release which interpreter it passed with; whoever runs it later takes the same."""
     disk.write_file(base.beside(digest, "python"), f"{python}\n".encode())
     facts = {"python": python, "seconds": seconds, "time_unix": round(time.time(), 3)}
-    facts.update({key: report[key] for key in ("runtime", "runtime_version", "max_difference") if key in report})
+    facts.update({key: report[key] for key in _KEPT if key in report})
     disk.write_file(base.beside(digest, "verified"), json.dumps(facts, sort_keys=True).encode() + b"\n")
 
 
 def run_golden(folder: Path, python: str, timeout_s: float) -> tuple[dict[str, Any], float]:
-    """What `python -m ondevice verify --json` reports in this folder, and how long it took.
+    """What `python -m ondevice verify --json` reports in this folder, with its `peak_rss_mb`, and how long it took.
 
     Raises Failed, with the report where there is one, for anything but a report that all is well.
     """
@@ -101,6 +114,7 @@ def run_golden(folder: Path, python: str, timeout_s: float) -> tuple[dict[str, A
         raise Failed(f"this device cannot run the bundle: {why}", report=None, seconds=seconds)
     if done.code != 0 or report.get("ok") is not True:
         raise Failed(_difference(report), report=report, seconds=seconds)
+    report["peak_rss_mb"] = round(done.peak_mb, 1)
     return report, seconds
 
 
@@ -127,10 +141,11 @@ def _difference(report: dict[str, Any]) -> str:
     by = (
         "is no number" if found is None else f"differs by {found:.4g}" if isinstance(found, (int, float)) else "differs"
     )
-    label = f"{worst.get('label')!r:.40} instead of {worst.get('expected')!r:.40}"
+    label, expected = worst.get("label"), worst.get("expected")
+    said = "with the same label" if label == expected else f"label {label!r:.40} instead of"
     return (
         f"{len(bad)} of {len(samples or [])} golden samples are not as on the host: the worst {by} "
-        f"(tolerance {report.get('tolerance')}), {label}: {worst.get('text')!r:.60}"
+        f"(tolerance {report.get('tolerance')}), {said} {expected!r:.40}: {worst.get('text')!r:.60}"
     )
 
 

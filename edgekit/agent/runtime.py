@@ -1,8 +1,9 @@
 """install_runtime: a venv made of the wheels that a release brings, for a device without internet.
 
 pip gets a list of exact versions and the sha256 of every wheel, both out of the manifest that was checked: nothing is
-resolved here, nothing is fetched, and the system's Python is only read. The venv is named after the interpreter and the
-wheels, so that releases with the same ones share it and a second call finds it.
+resolved here, nothing is fetched, and the system's Python is only read. A release may bring wheels for several Pythons:
+those count that this one can load. The venv is named after the interpreter and the wheels, so that releases with the
+same ones share it and a second call finds it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 from . import disk
 from .base import Base
@@ -25,6 +28,7 @@ from .receive import check_space
 from .release import check_release
 
 WHEELS = "wheels/"
+PIP = "pip"
 INSTALL_S = 1800.0
 #: A wheel is a zip archive: what it holds takes about this many times its size.
 _UNPACKED = 4
@@ -37,8 +41,9 @@ def install_runtime(base: Base, request: Request) -> RuntimeAnswer:
     digest = request.text("digest")
     manifest = check_release(base, digest)
     python, timeout_s = request.text_or_none("python") or own_python(), request.number("timeout_s", INSTALL_S)
-    pins = _pins(manifest)
-    venv = base.runtimes / _key(python, pins)
+    asked = _ask_python(python)
+    pins = _pins(manifest, asked.version, python)
+    venv = base.runtimes / _key(asked.said, pins)
     installed = not venv.is_dir()
     if installed:
         check_space(base, _UNPACKED * sum(f.size for p, f in manifest.files.items() if p.startswith(WHEELS)), 2000)
@@ -49,37 +54,69 @@ def install_runtime(base: Base, request: Request) -> RuntimeAnswer:
     return {"digest": digest, "python": str(program), "packages": sorted(pins), "installed": installed}
 
 
-def _pins(manifest: Manifest) -> dict[str, list[str]]:
-    """`name==version` -> the sha256 of each of its wheels."""
+def _pins(manifest: Manifest, version: tuple[int, int], python: str) -> dict[str, list[str]]:
+    """`name==version` -> the sha256 of each of its wheels that this Python loads. Raises Refused where one has none."""
     pins: dict[str, list[str]] = defaultdict(list)
+    names: dict[str, bool] = {}
     for path, file in sorted(manifest.files.items()):
         if path.startswith(WHEELS):
-            parts = path[len(WHEELS) :].split("-")
+            parts = path[len(WHEELS) : -len(".whl")].split("-")
             if "/" in path[len(WHEELS) :] or not path.endswith(".whl") or len(parts) not in (5, 6):
                 raise Refused(f"{path}: not a wheel's name (name-version-python-abi-platform.whl)")
-            pins[f"{parts[0]}=={parts[1]}"].append(file.sha256)
-    if not pins:
+            fits = _is_for(parts[-3].split("."), parts[-2].split("."), version)
+            names[parts[0]] = names.get(parts[0], False) or fits
+            if fits and parts[0] != PIP:  # which installs the others, and is not needed after that
+                pins[f"{parts[0]}=={parts[1]}"].append(file.sha256)
+    if not names:
         raise Refused("this bundle brings no wheels; build it with --with-runtime, or install its requirements.txt")
+    missing = [name for name, fits in names.items() if not fits]
+    if missing or not pins:
+        raise Refused(
+            f"this bundle brings no wheel of {', '.join(missing) or 'anything'} for {python}, Python {version[0]}."
+            f"{version[1]}; build it with --with-runtime --python {version[0]}.{version[1]}, or name another Python"
+        )
     return dict(pins)
 
 
-def _key(python: str, pins: dict[str, list[str]]) -> str:
+def _is_for(pythons: list[str], abis: list[str], version: tuple[int, int]) -> bool:
+    """Whether CPython of this version can load a wheel of these tags (PEP 425)."""
+    for tag in pythons:
+        found = re.match(r"(cp|py)3(\d*)\Z", tag)
+        if found and found.group(1) == "py" and "none" in abis and int(found.group(2) or 0) <= version[1]:
+            return True
+        if found and found.group(1) == "cp" and found.group(2):
+            minor = int(found.group(2))
+            if (minor == version[1] and {tag, "none"} & set(abis)) or ("abi3" in abis and minor <= version[1]):
+                return True
+    return False
+
+
+def _key(said: str, pins: dict[str, list[str]]) -> str:
     """The name of the venv of these wheels for this interpreter."""
-    asked = json.dumps([_ask_python(python), pins], sort_keys=True)
+    asked = json.dumps([said, pins], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
-def _ask_python(python: str) -> str:
-    """Where an interpreter is from, and its version."""
+class _Interpreter(NamedTuple):
+    """Where an interpreter is from and its version, as it says itself."""
+
+    said: str
+    version: tuple[int, int]
+
+
+def _ask_python(python: str) -> _Interpreter:
     try:
         done = subprocess.run(
             [python, "-B", "-c", _ASK], capture_output=True, timeout=_ASK_S, env=environment(), cwd="/", check=True
         )
     except (OSError, subprocess.SubprocessError):
         raise Failed(f"{python}: cannot be run as a Python 3; say another") from None
-    if not done.stdout:
-        raise Failed(f"{python}: is no Python; say another")
-    return done.stdout.decode("utf-8", "replace")
+    said = done.stdout.decode("utf-8", "replace")
+    try:
+        major, minor, _ = (int(number) for number in said.split()[-3:])
+    except ValueError:
+        raise Failed(f"{python}: is no Python; say another") from None
+    return _Interpreter(said, (major, minor))
 
 
 def _make(venv: Path, python: str, pins: dict[str, list[str]], wheels: Path, timeout_s: float) -> None:
@@ -114,7 +151,7 @@ def _make(venv: Path, python: str, pins: dict[str, list[str]], wheels: Path, tim
 def _pip(work: Path, python: str, wheels: Path) -> list[str]:
     """The words of a pip that installs into the venv: the release's own, this Python's, or the one it brings along."""
     program = str(work / "bin" / "python3")
-    own = sorted(wheels.glob("pip-*.whl"))
+    own = sorted(wheels.glob(f"{PIP}-*.whl"))
     if own:
         return [program, "-B", str(own[0] / "pip")]
     from_outside = [python, "-B", "-m", "pip", "--python", program]

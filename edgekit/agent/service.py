@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
-import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .errors import Failed, Refused
 from .execute import own_python, tell
 from .place import RECORD, Place, ask_health, recorded
 from .protocol import Request
-from .release import VERIFY_S, run_golden
+from .release import VERIFY_S, keep_verified, measured_peak_mb, run_golden
 from .systemd import (
     NAME,
     account,
@@ -44,7 +44,8 @@ def service(base: Base, request: Request) -> dict[str, Any]:
     """action: install, remove, status or restart; scope: user or system.
 
     install also takes host, port, socket (true: a Unix socket instead), token_file, group (of the socket), python and
-    memory_max_mb; what is there already is replaced. Answers with `status`'s fields.
+    memory_max_mb; what is there already is replaced, and goes on undisturbed where it is the same. Answers with
+    `status`'s fields, `memory_max_mb`, `memory_measured`, `hints`, and `restarted`.
     """
     action, scope = request.text("action"), request.text_or_none("scope") or "user"
     actions = {"install": _install, "remove": _remove, "status": _status, "restart": _restart}
@@ -68,6 +69,8 @@ def _install(base: Base, scope: str, request: Request) -> dict[str, Any]:
     for path in (str(base.current), python, place.token_file or "", place.host):
         if not path.isprintable():
             raise Refused(f"{path!r:.80}: has characters that no unit file can hold")
+    if place.token_file and not os.access(place.token_file, os.R_OK):
+        raise Refused(f"token_file {place.token_file}: cannot be read here; (umask 077; openssl rand -hex 32 > FILE)")
     limit = request.number_or_none("memory_max_mb")
     memory_mb = limit or _measured_limit_mb(base, digest)
     runtime = json.loads(manifest.content).get("runtime")
@@ -84,15 +87,35 @@ def _install(base: Base, scope: str, request: Request) -> dict[str, Any]:
         user=None if scope == "user" or _all_may_read(base, digest) else account(base.path.stat().st_uid),
         group=_group(request, scope, place),
     )
-    disk.write_file(base.path / RECORD, (json.dumps(place.__dict__, sort_keys=True) + "\n").encode())
-    hints = _start(scope, unit, request.number("start_s", START_S))
-    base.write_down("service", action="install", scope=scope, url=place.url)
+    hints = _goes_on(base, scope, unit, place, digest)
+    restarted = hints is None
+    if hints is None:
+        disk.write_file(base.path / RECORD, (json.dumps(place.__dict__, sort_keys=True) + "\n").encode())
+        hints = _start(scope, unit, request.number("start_s", START_S))
+        base.write_down("service", action="install", scope=scope, url=place.url)
     answer = _status(base, scope, request)
     health = answer["health"] or {"error": "nobody answers there"}
     if not health.get("ok"):
         raise Failed(f"{NAME} runs, but does not serve: {health.get('error')}", log=last_lines(scope))
     hints += answer["hints"]
-    return {**answer, "memory_max_mb": round(memory_mb, 1), "memory_measured": limit is None, "hints": hints}
+    return {**answer, "memory_max_mb": round(memory_mb, 1), "memory_measured": limit is None, "hints": hints,
+            "restarted": restarted}  # fmt: skip
+
+
+def _goes_on(base: Base, scope: str, unit: Unit, place: Place, digest: str) -> list[str] | None:
+    """What a service of just this unit, which serves this release, does without; None where there is no such."""
+    content = disk.read_file(unit_file(scope), 1 << 16)
+    same = [view for view in (True, False) if _with_view(unit, view).text().encode() == content]
+    if not same or recorded(base) != place or unit_property(scope, "ActiveState") != "active":
+        return None
+    health = _health(place) or {}
+    if not health.get("ok") or health.get("release") != digest:
+        return None
+    return [] if same[0] else [NO_VIEW]
+
+
+def _with_view(unit: Unit, own_view: bool) -> Unit:
+    return Unit(**{**unit.__dict__, "own_view": own_view})
 
 
 def _start(scope: str, unit: Unit, start_s: float) -> list[str]:
@@ -101,8 +124,7 @@ def _start(scope: str, unit: Unit, start_s: float) -> list[str]:
     file = unit_file(scope)
     disk.make_folder(file.parent)
     for own_view in (True, False):
-        changed = Unit(**{**unit.__dict__, "own_view": own_view})
-        disk.write_file(file, changed.text().encode())
+        disk.write_file(file, _with_view(unit, own_view).text().encode())
         systemctl(scope, "daemon-reload")
         systemctl(scope, "enable", NAME)
         code, said = try_systemctl(scope, "restart", NAME, timeout_s=start_s)
@@ -179,12 +201,14 @@ def _group(request: Request, scope: str, place: Place) -> str | None:
 
 
 def _measured_limit_mb(base: Base, digest: str) -> float:
-    """For two workers, from the most that the golden samples take here."""
-    tell("measuring what it needs of memory")
-    python = base.interpreter(digest, None, own_python())
-    run_golden(base.folder(digest), python, VERIFY_S)
-    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6  # of the largest, which this was
-    return WORKERS * SPARE * peak_mb + SUPERVISOR_MB
+    """For two workers, from the most that the golden samples took here, or now take."""
+    peak_mb = measured_peak_mb(base, digest)
+    if peak_mb is None:
+        tell("measuring what it needs of memory")
+        python = base.interpreter(digest, None, own_python())
+        keep_verified(base, digest, python, *run_golden(base.folder(digest), python, VERIFY_S))
+        peak_mb = measured_peak_mb(base, digest)
+    return WORKERS * SPARE * (peak_mb or 0) + SUPERVISOR_MB
 
 
 def _all_may_read(base: Base, digest: str) -> bool:

@@ -171,7 +171,10 @@ def test_verify_writes_down_the_interpreter_that_passed(device: Device, tmp_path
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("differs", "1 of 2 golden samples are not as on the host: the worst differs by 3.25 (tolerance 0.01), 'y' "),
+        (
+            "differs",
+            "1 of 2 golden samples are not as on the host: the worst differs by 3.25 (tolerance 0.01), label 'y' ",
+        ),
         ("cannot", "this device cannot run the bundle: no runtime here"),
         ("crash", "this device cannot run the bundle: it ended with code -6 and said nothing"),
     ],
@@ -354,3 +357,26 @@ def test_the_agent_is_one_small_file_with_the_same_bytes_each_time() -> None:
     assert build_agent().content == AGENT.content
     assert AGENT.name == f"{AGENT.digest16}.pyz"
     assert len(AGENT.content) < 48_000
+
+
+def test_the_memory_of_a_check_is_that_of_its_own_process() -> None:
+    """Neither another child's, nor that of both."""
+    code = """
+import sys
+from pathlib import Path
+from edgekit.agent.execute import capture
+for mb in (200, 60, 0):
+    done = capture([sys.executable, "-c", f"bytearray({mb} * 10 ** 6)"], Path("/"), 60)
+    print(done.code, done.peak_mb)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    codes, peaks = zip(*((int(line.split()[0]), float(line.split()[1])) for line in said.splitlines()), strict=True)
+    assert codes == (0, 0, 0)
+    for peak, mb in zip(peaks, (200, 60, 0), strict=True):
+        assert mb <= peak < mb + 30
+
+
+def test_what_was_measured_stands_beside_the_release(device: Device, tmp_path: Path) -> None:
+    digest = device.flash(write_bundle(tmp_path / "a"))["digest"]
+    kept = json.loads((device.base / "releases" / f"{digest}.verified").read_text())
+    assert 5 < kept["peak_rss_mb"] < 100

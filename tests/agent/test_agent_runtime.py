@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import ensurepip
 import hashlib
 import io
 import json
+import platform
+import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -102,12 +106,45 @@ def test_another_version_of_the_same_wheels_shares_the_venv(device: Device, tmp_
 
 def test_a_wheel_that_does_not_fit_leaves_no_venv(device: Device, tmp_path: Path) -> None:
     made = write_bundle(tmp_path / "a")
-    wheel(made / "wheels", tag="cp27-none-any")
+    wheel(made / "wheels", tag="py3-none-linux_s390x")
     digest = device.receive(with_wheels(made))
     answer = device.ask("install_runtime", digest=digest)
     assert answer["kind"] == "failed" and "No matching distribution found for tinyrt==1.0" in answer["error"], answer
     assert list((device.base / "runtime").iterdir()) == []
     assert not (device.base / "releases" / f"{digest}.python").exists()
+
+
+def test_of_wheels_for_several_pythons_those_count_that_this_one_loads(device: Device, tmp_path: Path) -> None:
+    made = write_bundle(tmp_path / "a")
+    minor = sys.version_info[1]
+    wheel(made / "wheels", version="1.0", tag=f"cp3{minor}-none-any")
+    wheel(made / "wheels", version="2.0", tag=f"cp3{minor + 1}-none-any")
+    wheel(made / "wheels", name="open", tag=f"cp39-abi3-linux_{platform.machine()}")
+    answer = device.ask("install_runtime", digest=device.receive(with_wheels(made)))
+    assert answer["packages"] == ["open==1.0", "tinyrt==1.0"], answer
+
+
+def test_wheels_for_another_python_are_refused_by_name(device: Device, tmp_path: Path) -> None:
+    made = write_bundle(tmp_path / "a")
+    wheel(made / "wheels", tag="cp38-cp38-any")
+    wheel(made / "wheels", name="open", tag=f"cp3{sys.version_info[1] + 1}-abi3-any")
+    wheel(made / "wheels", name="fits")
+    answer = device.ask("install_runtime", digest=device.receive(with_wheels(made)))
+    assert answer["kind"] == "refused"
+    assert (
+        f"brings no wheel of open, tinyrt for {sys.executable}, Python 3.{sys.version_info[1]}; build it with "
+        in (answer["error"])
+    )
+
+
+def test_a_pip_that_comes_along_installs_and_stays_outside(device: Device, bundle: Path) -> None:
+    own = list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"))
+    if not own:
+        pytest.skip("this Python has no wheel of pip: its package keeps it elsewhere")
+    shutil.copy(own[0], bundle / "wheels")
+    answer = device.ask("install_runtime", digest=device.receive(with_wheels(bundle)))
+    assert answer["packages"] == ["tinyrt==1.0"], answer
+    assert not list(Path(answer["python"]).parents[1].glob("lib/*/site-packages/pip"))
 
 
 def test_a_changed_wheel_is_refused_before_anything_is_installed(device: Device, bundle: Path) -> None:

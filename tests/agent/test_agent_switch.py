@@ -236,7 +236,7 @@ def test_the_real_ondevice_package(device: Device, tmp_path: Path) -> None:
     wrong = real_bundle(tmp_path / "b", factor="2")
     answer = device.flash(wrong)
     assert "2 of 2 golden samples are not as on the host: the worst differs by 4 (tolerance 0.01)" in answer["error"]
-    assert "'long' instead of 'long': 'many words'" in answer["error"]
+    assert "with the same label 'long': 'many words'" in answer["error"]
     unknown = real_bundle(tmp_path / "c", factor="three")
     assert "this device cannot run the bundle: " in device.flash(unknown)["error"]
     assert device.current == digest

@@ -79,7 +79,7 @@ def test_install_status_restart_remove(device: Device) -> None:
     assert answer["url"] == f"http://127.0.0.1:{port}"
     assert (answer["active"], answer["enabled"], answer["memory_measured"]) == ("active", "enabled", True)
     assert answer["health"]["release"] == current
-    assert answer["memory_max_mb"] > 100  # of this process's largest child, a test runner's others among them
+    assert (answer["memory_max_mb"] > 100, answer["restarted"]) == (True, True)
     assert "loginctl enable-linger" in answer["hints"][0]
     assert device.calls()[:3] == [
         "--user --no-ask-password daemon-reload",
@@ -94,6 +94,22 @@ def test_install_status_restart_remove(device: Device) -> None:
     assert device.service("remove")["removed"] is False
     assert device.service("status")["unit"] is None
     assert [e["action"] for e in device.ask("logs")["lines"] if e["event"] == "service"][:2] == ["install", "remove"]
+
+
+def test_a_service_that_is_as_asked_goes_on(device: Device, tmp_path: Path) -> None:
+    port = free_port()
+    first = device.service("install", port=port)
+    pid = (device.state / "pid").read_text()
+    again = device.service("install", port=port)
+    assert (again["restarted"], again["hints"], again["memory_max_mb"]) == (
+        False, first["hints"], first["memory_max_mb"],
+    )  # fmt: skip
+    newer = add_release(device.base, factor=2.0)
+    device.ask("activate", digest=newer.name)
+    assert (device.state / "pid").read_text() == pid, "it has taken up the release by itself"
+    other = device.service("install", port=free_port())
+    assert (other["restarted"], other["health"]["release"]) == (True, newer.name)
+    assert (device.state / "pid").read_text() != pid
 
 
 def test_activate_waits_for_the_service_and_goes_back_where_it_refuses(device: Device) -> None:
@@ -155,6 +171,7 @@ def test_a_service_that_runs_and_serves_nothing_is_told(device: Device) -> None:
         ({"action": "install", "host": "pi.local"}, "needs a token_file"),
         ({"action": "install", "token_file": "token"}, "expected an absolute path"),
         ({"action": "install", "token_file": "/tmp/a\nExecStartPre=/bin/false"}, "no unit file can hold"),
+        ({"action": "install", "token_file": "/nowhere/token"}, "token_file /nowhere/token: cannot be read here"),
         ({"action": "install", "group": "pi"}, "for the Unix socket of a system service"),
         ({"action": "install", "socket": 1}, "expected true or false"),
     ],
