@@ -49,7 +49,7 @@ def _back_there(digest: str, device: Device, before: str | None, options: FlashO
             return "flashed", f"left as it is: it runs {str(runs)[:16]} now, which is not of this run"
         if before is None:
             note = "left as it is: nothing ran there before"
-            return ("flashed", note) if runs else ("not-tried", note)
+            return ("flashed", note) if runs else ("not-tried", "runs nothing, as before")
         remote.call(
             "rollback", limit_s=options.step_s + GRACE_S, to=before, force=True, python=None, health_s=options.step_s
         )

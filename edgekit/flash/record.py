@@ -59,7 +59,7 @@ class Head:
     def document(self, bundle: Bundle) -> dict[str, Any]:
         """The first line."""
         waves = [{"name": w.name, "allowed": w.allowed, "devices": w.devices} for w in self.waves]
-        about = {"name": bundle.manifest.get("name"), "digest": self.digest, "path": str(bundle.path.absolute())}
+        about = {"name": bundle.manifest.get("name"), "digest": self.digest, "path": str(bundle.named.absolute())}
         return {
             "kind": KIND, "schema": SCHEMA, "time_unix": round(time.time(), 3), "bundle": about,
             "policy": self.policy.document(), "waves": waves, "devices": dict(self.addresses),
@@ -181,7 +181,9 @@ def create_record(path: Path, bundle: Bundle, head: Head) -> Record:
         write_text(path, json.dumps(head.document(bundle)) + "\n")
         return Record(head, path, _open(path))
     except OSError as error:
-        raise ConfigError(f"{path}: no record can be kept there: {error.strerror}") from None
+        raise ConfigError(
+            f"{path}: no record can be kept there: {error.strerror}; name a place (--record FILE)"
+        ) from None
 
 
 def resume_record(path: Path, bundle: Bundle, devices: Sequence[Device], policy: Policy) -> Record:
@@ -235,7 +237,7 @@ def _check_same(path: Path, head: Head, bundle: Bundle, devices: Sequence[Device
     """Whether this is the run that was begun."""
     problems = []
     if head.digest != bundle.digest:
-        problems.append(f"begun with bundle {head.digest[:16]}, not with {bundle.path} ({bundle.digest[:16]})")
+        problems.append(f"begun with bundle {head.digest[:16]}, not with {bundle.named} ({bundle.digest[:16]})")
     given = {device.name: str(device.address) for device in devices}
     problems += _unlike("is not given now", set(head.addresses) - set(given))
     problems += _unlike("was not among its devices", set(given) - set(head.addresses))
