@@ -12,6 +12,7 @@ from typing import Self
 
 from ..errors import TransportError
 from .process import finish
+from .ssh_faults import explain_unwritten
 from .transport import Address, Done, Hear, NoAnswer, Options, Progress
 
 _BLOCK = 1 << 20
@@ -75,7 +76,7 @@ class Local:
         try:
             yield
         except OSError as error:
-            raise TransportError(f"{self.address}: {target}: {error.strerror}") from None
+            raise explain_unwritten(self.address, str(error.strerror), str(target)) from None
 
     def close(self) -> None:
         """Nothing is open."""

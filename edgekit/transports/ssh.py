@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import IO, Self
 
 from ..errors import ConfigError, TransportError
-from .process import finish, kill_session
-from .ssh_faults import explain
+from .process import Feed, finish, kill_session
+from .ssh_faults import explain, explain_unwritten
 from .transport import Address, Done, Hear, NoAnswer, Options, Progress
 
 _BLOCK = 1 << 16
@@ -92,7 +92,7 @@ class Ssh:
                     self.bytes_sent += len(block)
                     progress(len(block))
 
-        self._receive(["dd", f"of={remote}", f"bs={_DD_BLOCK}", f"seek={begin}", "conv=notrunc"], feed)
+        self._receive(["dd", f"of={remote}", f"bs={_DD_BLOCK}", f"seek={begin}", "conv=notrunc"], feed, remote)
 
     def put_small(self, files: Mapping[str, Path], folder: str, progress: Progress) -> None:
         """Through the device's own tar and gzip."""
@@ -108,16 +108,16 @@ class Ssh:
             pipe.write(packed.getvalue())
             self.bytes_sent += len(packed.getvalue())
 
-        self._receive(["sh", "-c", 'gzip -dc | tar -C "$1" -xf -', "sh", folder], feed)
+        self._receive(["sh", "-c", 'gzip -dc | tar -C "$1" -xf -', "sh", folder], feed, folder)
         progress(sum(local.stat().st_size for local in files.values()))
 
-    def _receive(self, words: Sequence[str], feed: Callable[[IO[bytes], Callable[[], None]], None]) -> None:
+    def _receive(self, words: Sequence[str], feed: Feed, place: str) -> None:
         done = finish(self.stream(words), feed, self.options.command_s, None)
         if done is None:
             raise NoAnswer(self.address, self.options.command_s)
         self.check(done.code, done.stderr)
         if done.code:
-            raise TransportError(f"{self.address}: {words[0]} there{_because(done.stderr)}")
+            raise explain_unwritten(self.address, done.stderr, place)
 
     def close(self) -> None:
         """End the connection."""

@@ -1,4 +1,6 @@
-"""What ssh says when it cannot log in, as one line that says what to do. Its own words: ssh.c, sshconnect.c, misc.c."""
+"""What ssh says when it cannot log in, as one line that says what to do (its own words: ssh.c, sshconnect.c, misc.c);
+and what a device's programs say of a file that they cannot write.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from ..errors import TransportError
+from ..errors import DeviceError, EdgekitError, TransportError
 from .transport import Address, Options
 
 #: What ssh prints -> our line. The first that fits counts.
@@ -47,6 +49,23 @@ _FAULTS = (
     (r"(?P<said>(Unable to negotiate|no matching).*)", "{said}"),
     (r"kex_exchange_identification|Connection (reset|closed)", "the device hung up before the login; try again"),
 )
+
+#: What strerror(3) says -> what to do.
+_UNWRITABLE = {
+    "No space left on device": "free some space there; `edgekit devices prune` removes old releases",
+    "Disk quota exceeded": "free some space there; `edgekit devices prune` removes old releases",
+    "Read-only file system": "remount it, or choose another folder (--base)",
+    "Permission denied": "choose a folder that this user may write (--base)",
+}
+
+
+def explain_unwritten(address: Address, said: str, place: str) -> EdgekitError:
+    """Why a file did not get to `place`, by what was said there. A known reason is the device's, else the line's."""
+    for reason, advice in _UNWRITABLE.items():
+        if reason in said:
+            return DeviceError(f"{address}: {place} there cannot be written: {reason}; {advice}")
+    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+    return TransportError(f"{address}: {place} there cannot be written: {last}")
 
 
 def explain(address: Address, said: str, options: Options, resolved: Mapping[str, str]) -> TransportError:

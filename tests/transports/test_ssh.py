@@ -92,7 +92,7 @@ def test_small_files_travel_together_and_compressed(line: Ssh, sshd: Sshd, tmp_p
 
 def test_a_place_that_cannot_be_written_is_one_line(line: Ssh, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
-    with pytest.raises(TransportError, match=r"dd there: dd: .*No such file or directory"):
+    with pytest.raises(TransportError, match=r"nowhere/a there cannot be written: dd: .*No such file or"):
         line.put(tmp_path / "a", "nowhere/a", 0, lambda _: None)
 
 
