@@ -146,7 +146,7 @@ def _measure_there(devices: Sequence[Device], options: dict[str, Any], way: Way,
         remote = Remote(transport, device)
         words = ["profile", *_words(options)]
         document = run_profiler_elsewhere(
-            lambda out, err: run_there(remote, words, None, out, err), str(device.address), say
+            lambda out, err: run_there(remote, words, None, out, err, way.timeout, way.python), str(device.address), say
         )
     return check_profile(document, device.name)
 

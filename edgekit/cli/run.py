@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -87,12 +88,16 @@ def _run_there(
     answer: dict[str, Any] = {}
 
     def take(line: str) -> None:
-        if line.startswith("{"):
-            answer.update(json.loads(line))
+        with contextlib.suppress(ValueError):  # a runtime's own chatter
+            found = json.loads(line)
+            if isinstance(found, dict) and "answers" in found:
+                answer.update(found)
 
     with connect(devices[0].address, way.line(devices[0])) as transport:
         lines = "\n".join(text.replace("\n", " ") for text in given) + "\n"
-        code = run_there(Remote(transport, devices[0]), words, lines if given else "", take, heard.append)
+        code = run_there(
+            Remote(transport, devices[0]), words, lines if given else "", take, heard.append, way.timeout, way.python
+        )
     if code or not answer:
         said = heard[-1].removeprefix("ondevice: ") if heard else f"exit code {code}"
         raise DeviceError(f"{devices[0].name}: {said}")

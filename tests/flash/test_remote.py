@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,11 @@ def answers(*done: Done | None) -> Reply:
 
 def said(answer: dict[str, Any], code: int = 0, before: bytes = b"") -> Done:
     return Done(code, before + json.dumps(answer).encode() + b"\n", "")
+
+
+def start_sh(script: str) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(["sh", "-c", script], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
 
 
 def refused(*done: Done | None, **device: Any) -> str:
@@ -101,8 +108,35 @@ def test_what_runs_there_is_heard_line_by_line_without_the_agents_answer() -> No
     out: list[str] = []
     err: list[str] = []
     device = remote(answers(Done(0, printed, "4711\nondevice: x")))
-    assert run_there(device, ["infer"], "text", out.append, err.append) == 3
+    assert run_there(device, ["infer"], "text", out.append, err.append, 60) == 3
     assert (out, err) == (["hello", '{"truncated": 0}'], ["ondevice: x"])
     refusal = answers(said({"ok": False, "error": "no release is current", "kind": "refused"}, 1))
     with pytest.raises(Refusal, match="no release is current"):
-        run_there(remote(refusal), ["infer"], None, out.append, err.append)
+        run_there(remote(refusal), ["infer"], None, out.append, err.append, 60)
+
+
+def test_what_falls_silent_there_is_given_up() -> None:
+    class Stuck(Recorded):
+        def stream(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+            return start_sh("echo 4711 >&2; echo begun; exec sleep 60")
+
+    out: list[str] = []
+    stuck = Stuck(answers(Done(0, b"", "")))
+    device = Remote(stuck, Device("kitchen", parse_address("pi@kitchen")))
+    with pytest.raises(DeviceError, match=r"^kitchen: nothing was said there for 0\.3 s, given up; --timeout allows"):
+        run_there(device, ["infer"], "text", out.append, out.append, 0.3)
+    assert out == ["begun"]
+    assert [words for words, _ in stuck.calls] == [["kill", "-TERM", "4711"]]
+
+
+def test_it_runs_with_what_the_release_was_verified_with_unless_told_otherwise(tmp_path: Path) -> None:
+    class Kept(Recorded):
+        def stream(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+            return start_sh(f"cat >> {tmp_path}/requests; echo >> {tmp_path}/requests; echo '{answer}'")
+
+    answer = json.dumps({"ok": True, "code": 0, "digest": "d"})
+    device = Remote(Kept(answers()), Device("kitchen", parse_address("pi@kitchen"), python="/usr/bin/python3.11"))
+    run_there(device, ["infer"], None, print, print, 60)
+    run_there(device, ["infer"], None, print, print, 60, python="/opt/python")
+    requests = [json.loads(line) for line in (tmp_path / "requests").read_text().splitlines()]
+    assert [request["python"] for request in requests] == [None, "/opt/python"]
