@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from agent_device import Device, digest_of, write_bundle, write_manifest
+from agent_device import Device, digest_of, kill_tree, write_bundle, write_manifest
 from signers import allow, make_key
 
 from edgekit.agent import install as module
+from edgekit.agent.base import Base
+from edgekit.agent.protocol import Request
 from edgekit.sign import sign
 
 
@@ -191,3 +197,55 @@ def test_a_bundle_with_wheels_gets_its_runtime(device: Device, tmp_path: Path) -
     assert subprocess.run([python, "-c", "import tinyrt"]).returncode == 0 and python != sys.executable
     write_manifest(bundle, name="next")
     assert device.call("install", bundle=str(bundle))["previous"] == answer["digest"]
+
+
+def test_the_service_gets_its_fields_and_its_answer_is_told(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def service(base: Base, request: Request) -> dict[str, Any]:
+        asked.append(
+            (request.text("action"), request.text("scope"), request.number("port", 0), base.target(base.current))
+        )
+        return {"url": "http://127.0.0.1:9000"}
+
+    monkeypatch.setattr(module, "check_systemd", lambda scope: None)
+    monkeypatch.setattr(module, "service", service)
+    bundle = write_bundle(tmp_path / "a")
+    answer = device.ask("install", bundle=str(bundle), service={"scope": "system", "port": 9000})
+    assert answer["service"] == {"url": "http://127.0.0.1:9000"}
+    assert asked == [("install", "system", 9000, digest_of(bundle))]
+
+
+@pytest.mark.heavy
+def test_kills_at_random_moments_leave_a_whole_release(device: Device, tmp_path: Path) -> None:
+    chance = random.Random(6)
+    bundles = [write_bundle(tmp_path / version, version) for version in "12"]
+    began = time.monotonic()
+    assert device.call("install", bundle=str(bundles[0]))["ok"]
+    whole_s = time.monotonic() - began
+    killed = 0
+    for number in range(10):
+        bundle = bundles[(number + 1) % 2]
+        for leftover in (device.base / "blobs").iterdir():
+            leftover.unlink()  # so that files are brought each time
+        shutil.rmtree(device.base / "releases" / digest_of(bundle), ignore_errors=True)
+        if device.previous == digest_of(bundle):
+            (device.base / "previous").unlink()
+        request = json.dumps(device.request(bundle=str(bundle))).encode()
+        words = [sys.executable, str(device.agent()), "install"]
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as agent:
+            assert agent.stdin is not None
+            agent.stdin.write(request)
+            agent.stdin.close()
+            time.sleep(chance.uniform(0, 1.2 * whole_s))
+            if agent.poll() is None:
+                kill_tree(agent.pid)
+                killed += 1
+        device.assert_healthy()
+        assert device.call("install", bundle=str(bundle))["digest"] == digest_of(bundle) == device.current
+        device.assert_healthy()
+    assert killed > 3
