@@ -12,7 +12,16 @@ from pathlib import Path
 
 from .agent.errors import Trouble
 from .agent.manifest import NAME, SIGNATURE_NAME, read_manifest
-from .agent.trust import MAX_BYTES, NAMESPACE, Signature, check_signature, make_statement, parse_signature
+from .agent.trust import (
+    EARLIEST_UNIX,
+    LATEST_UNIX,
+    MAX_BYTES,
+    NAMESPACE,
+    Signature,
+    check_signature,
+    make_statement,
+    parse_signature,
+)
 from .atomic import write_text
 from .bundle import Bundle, open_bundle
 from .errors import BundleError, ConfigError
@@ -38,7 +47,11 @@ def sign(path: Path, key: Path, signed_unix: int | None = None) -> Signed:
     bundle = _open(path)
     if not key.expanduser().is_file():
         raise ConfigError(f"{key}: no such key; ssh-keygen -t ed25519 makes one")
-    statement = make_statement(bundle.digest, int(time.time()) if signed_unix is None else signed_unix)
+    when = int(time.time()) if signed_unix is None else signed_unix
+    if not EARLIEST_UNIX <= when <= LATEST_UNIX:
+        today = time.strftime("%Y-%m-%d", time.gmtime(when))
+        raise ConfigError(f"{path}: not signed: bundles are ordered by their signing time, and this clock says {today}")
+    statement = make_statement(bundle.digest, when)
     text = statement + _ask_keygen(statement, key.expanduser())
     signature = _parse(text, str(key))
     write_text(path / SIGNATURE_NAME, text)

@@ -65,6 +65,13 @@ def test_anybody_can_check_it_with_ssh_keygen_and_sha256sum(tmp_path: Path, key:
     assert said.stdout.startswith('Good "edgekit" signature for me@here')
 
 
+def test_a_clock_that_cannot_be_right_orders_nothing(tmp_path: Path, key: Path) -> None:
+    bundle = make(tmp_path)
+    with pytest.raises(ConfigError, match=r"not signed: .* this clock says 1970-01-02"):
+        sign(bundle.path, key, 90_000)
+    assert read_signature(bundle.path) is None
+
+
 def test_signing_again_replaces_the_signature(tmp_path: Path, key: Path, signers: Path) -> None:
     bundle = make(tmp_path)
     sign(bundle.path, key, 1_790_000_000)
