@@ -1,4 +1,8 @@
-"""The command `service`: a systemd unit that serves whatever release is current."""
+"""The command `service`: a systemd unit that serves whatever release is current.
+
+A release is compared with its manifest before this starts it. What systemd itself starts again, after a crash or at
+the next boot, is not.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ from typing import Any
 
 from . import disk
 from .base import Base
-from .errors import Failed, Refused
+from .errors import Failed, Refused, Trouble
 from .execute import own_python, tell
 from .place import RECORD, Place, ask_health, recorded
 from .protocol import Request
-from .release import VERIFY_S, keep_verified, measured_peak_mb, run_golden
+from .release import VERIFY_S, check_release, keep_verified, measured_peak_mb, run_golden
 from .systemd import (
     NAME,
     account,
@@ -61,7 +65,7 @@ def _install(base: Base, scope: str, request: Request) -> dict[str, Any]:
     digest = base.target(base.current)
     if digest is None:
         raise Refused(f"{base.current} leads to no release; flash one first")
-    manifest = base.manifest(digest)
+    manifest = check_release(base, digest)
     if "ondevice/service/__main__.py" not in manifest.files:
         raise Refused("the current bundle was built without the service; build it again with this edgekit")
     place = _place(scope, request)
@@ -148,6 +152,9 @@ def _remove(base: Base, scope: str, request: Request) -> dict[str, Any]:
 def _restart(base: Base, scope: str, request: Request) -> dict[str, Any]:
     if not unit_file(scope).exists():
         raise Refused(f"no {NAME} is installed for the {scope}")
+    digest = base.target(base.current)
+    if digest is not None:
+        check_release(base, digest)
     code, said = try_systemctl(scope, "restart", NAME, timeout_s=request.number("start_s", START_S))
     if code:
         raise Failed(f"{NAME} does not start: {said or 'see its log'}", log=last_lines(scope))
@@ -171,8 +178,8 @@ def _status(base: Base, scope: str, request: Request) -> dict[str, Any]:
 def _health(place: Place) -> dict[str, Any] | None:
     try:
         return ask_health(place)
-    except Failed as failure:
-        return {"ok": False, "error": str(failure)}
+    except Trouble as trouble:
+        return {"ok": False, "error": str(trouble)}
 
 
 def _place(scope: str, request: Request) -> Place:

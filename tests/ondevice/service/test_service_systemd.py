@@ -182,6 +182,23 @@ def test_requests_that_are_refused(device: Device, request_: dict[str, Any], why
     assert not (device.state / "config").exists()
 
 
+def test_a_release_that_was_changed_is_not_started(device: Device) -> None:
+    changed = device.base / "current" / "ondevice" / "infer.py"
+    good = changed.read_bytes()
+    changed.chmod(0o644)
+    changed.write_bytes(good + b"# changed\n")
+    with pytest.raises(Refused, match=r"ondevice/infer\.py: missing or changed"):
+        device.service("install", port=free_port())  # which would measure it, and start it
+    assert not (device.state / "config").exists() and not list((device.base / "releases").glob("*.verified"))
+    changed.write_bytes(good)
+    device.service("install", port=free_port(), memory_max_mb=500)
+    pid = (device.state / "pid").read_text()
+    changed.write_bytes(good + b"# changed\n")
+    with pytest.raises(Refused, match=r"ondevice/infer\.py: missing or changed"):
+        device.service("restart")
+    assert (device.state / "pid").read_text() == pid and device.service("status")["health"]["ok"]
+
+
 def test_an_older_bundle_has_no_service(device: Device) -> None:
     old = add_release(device.base, factor=2.0, service=False)
     make_current(device.base, old)
