@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fake_bundle import assert_runs, make_bundle, make_picky_bundle
+from lab.sshd import Sshd
 
 from edgekit.bundle import Bundle
 from edgekit.errors import EdgekitError
@@ -32,7 +33,7 @@ from edgekit.flash import (
 )
 from edgekit.flash.record import Record
 from edgekit.inventory import Device
-from edgekit.transports import parse_address
+from edgekit.transports import Options, parse_address
 
 OPTIONS = FlashOptions(step_s=60.0)
 Flash = Callable[..., FlashResult]
@@ -298,3 +299,17 @@ def test_a_dry_run_looks_at_all_and_keeps_nothing(tmp_path: Path, bundle: Bundle
     assert outcomes(done) == ["failed", "planned", "planned"]
     assert (done.halted, done.document(bundle)["fleet"]["record"]) == (None, None)
     assert not (tmp_path / "base0" / "current").exists()
+
+
+def test_many_devices_over_ssh_at_once(tmp_path: Path, bundle: Bundle, sshd: Sshd) -> None:
+    address = parse_address(sshd.address)
+    devices = [Device(f"d{n}", address, f"{tmp_path}/base{n}", sys.executable) for n in range(4)]
+    options = replace(OPTIONS, line=Options(ssh_config=sshd.ssh_config))
+    (tmp_path / "base3").mkdir()
+    (tmp_path / "base3" / "bad").touch()
+    seen = Seen()
+    done = go(bundle, devices, begin(tmp_path, bundle, devices), seen=seen, options=options)
+    assert outcomes(done) == ["flashed"] * 3 + ["failed"]
+    assert seen.most_at_work == 4
+    for number in range(3):
+        assert_runs(tmp_path / f"base{number}", bundle)
