@@ -44,15 +44,24 @@ def find_release(place: Path) -> Release:
         raise OnDeviceError(f"{place}: no release there: {error.strerror}") from None
     if not (path / "ondevice" / "service" / "worker.py").is_file():
         raise OnDeviceError(f"{place}: this bundle was built without the service; build it again with this edgekit")
+    return Release(path, digest, _named_python(path.with_name(f"{path.name}.python")) or sys.executable)
+
+
+def _named_python(file: Path) -> str | None:
+    """The interpreter that a file names; None where there is no such file. Raises OnDeviceError."""
     try:
-        python = path.with_name(f"{path.name}.python").read_text(encoding="utf-8").strip()
-    except OSError:
-        python = sys.executable
-    return Release(path, digest, python)
+        named = file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OnDeviceError(f"{file}: names no interpreter: {error}") from None
+    if not named.isprintable():
+        raise OnDeviceError(f"{file}: names no interpreter: {named!r:.80}")
+    return named
 
 
 class Child:
-    """A worker. States: loading, ready, serving, draining, gone; `error` says why it is not fit."""
+    """A worker. States: loading, ready, serving, leaving, draining, ending, gone; `error` says why it is not fit."""
 
     def __init__(self, release: Release, listener: socket.socket, hello: dict[str, Any], words: Sequence[str]) -> None:
         self.release, self.state, self.since = release, "loading", time.monotonic()
@@ -113,9 +122,14 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = _killed(-code) if code < 0 else f"ended with exit code {code}"
         self.error = self.error or f"its worker was {how} while {self.state}"
         self.become("gone")
+
+
+def _killed(number: int) -> str:
+    name = f"killed by {signal.Signals(number).name}"
+    return f"{name} (its model did not come back from a text)" if number == signal.SIGALRM else name
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol, cast
@@ -80,10 +81,12 @@ class Server:
         for connection in list(self.connections):
             connection.say_farewell(self.limits.farewell_seconds if farewell else 0)
 
-    async def drained(self) -> None:
-        """Wait until the last connection is gone."""
-        while self.connections or self._arriving:
+    async def drained(self, seconds: float) -> bool:
+        """Wait until the last connection is gone; whether that was within this time."""
+        until = time.monotonic() + seconds
+        while (self.connections or self._arriving) and time.monotonic() < until:
             await asyncio.sleep(0.01)
+        return not (self.connections or self._arriving)
 
     def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -1,8 +1,9 @@
 """Holds the listening socket and hands it from worker to worker, so that a switch of the release loses no request.
 
 A newer release's worker loads beside the one that serves. Only once it has answered its golden samples does the older
-one stop accepting; what it has accepted it still answers. New connections wait in the socket's queue in between. One
-that does not load, or differs, is dropped, and the older one says so in its /healthz and /metrics.
+one stop accepting; what it has accepted it still answers, for as long as it gets on with that. New connections wait in
+the socket's queue in between. One that does not load, or differs, is dropped, and the older one says so in its /healthz
+and /metrics.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from .outage import Outage
 POLL_SECONDS = 0.2
 #: For the worker that serves to say what it has counted, before the next one begins.
 _HANDOVER_SECONDS = 1.0
+#: For the text at hand, once a worker is told to answer no more than that.
+_GRACE_SECONDS = 5.0
 #: A release that was fit dies now and then (a killer for want of memory); one that keeps dying is systemd's to judge.
 _MAX_DEATHS, _DEATHS_SECONDS = 5, 60.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -121,12 +124,12 @@ class Supervisor:
             release = find_release(self._service.place)
             if not afresh and self._current and self._current.release.path == release.path:
                 return  # back to what is served
-            self._say(f"loading {release}")
             self._next = self._start(release)
         except OnDeviceError as error:
             self._refuse(None, str(error))
 
     def _start(self, release: Release) -> Child:
+        self._say(f"loading {release}")
         file = self._service.token_file
         hello = {"token": file and self._read_token(file), "any_host": self._service.any_host}
         child = Child(release, self._listener, hello, self._service.words)
@@ -142,10 +145,8 @@ class Supervisor:
             elif state == "ready" and child is self._next:
                 child.become("ready")
                 self._switch()
-            elif state == "draining" and child is self._current:
-                self._serve(message.get("counts", {}))
-            elif state in ("draining", "drained") and self._current:
-                self._current.tell({"do": "absorb", "counts": message.get("counts", {})})
+            elif state in ("draining", "drained"):
+                self._take_over(child, message.get("counts", {}))
         if child.state == "gone":
             self._gone(child)
 
@@ -157,8 +158,19 @@ class Supervisor:
         else:
             self._serve({})
 
+    def _take_over(self, child: Child, counts: dict[str, Any]) -> None:
+        """A worker has stopped accepting, or has answered more since: another goes on counting from there."""
+        if child.state == "leaving":
+            self._serve(counts)
+            return
+        if child.state == "draining":
+            child.become("draining")  # it gets on
+        heir = self._next if child is self._current else self._current or self._next
+        if heir:
+            heir.tell({"do": "absorb", "counts": counts})
+
     def _serve(self, counts: dict[str, Any]) -> None:
-        """The next one begins, and goes on counting from there."""
+        """The next one, which is ready, begins, and goes on counting from there."""
         assert self._next
         self._end_outage()
         if self._current:
@@ -166,7 +178,8 @@ class Supervisor:
             self._note["switches"] += 1
         self._current, self._next = self._next, None
         self._current.become("serving")
-        self._note["refused"] = None
+        if self._current.release.path == self._seen:  # else it is back for one that was refused
+            self._note["refused"] = None
         self._current.tell({"do": "note", "note": self._note})
         self._current.tell({"do": "serve", "counts": counts})
         self._announce(f"serving {self._current.release}")
@@ -185,7 +198,14 @@ class Supervisor:
             self._note["restarts"] += 1
             self._say(f"{child.release}: {child.error}; starting it again")
             if not self._next:
-                self._load()
+                self._start_again(child.release)
+
+    def _start_again(self, release: Release) -> None:
+        """One that served shall serve again, whatever the link says by now."""
+        try:
+            self._next = self._start(release)
+        except OnDeviceError as error:
+            self._refuse(release, str(error))
 
     def _end(self, child: Child) -> None:
         child.kill()
@@ -210,7 +230,11 @@ class Supervisor:
         self._note["refused"] = {"release": release and release.digest, "error": error, "unix": round(time.time(), 3)}
         self._note["refusals"] += 1
         self._say(f"not fit: {release or 'what is there'}: {error}")
-        if self._current:
+        if self._current and self._current.state == "leaving":
+            gone, self._current = self._current, None  # a worker that leaves cannot be called back
+            gone.become("draining")
+            self._start_again(gone.release)
+        elif self._current:
             self._current.tell({"do": "note", "note": self._note})
         elif not self._service.follow:
             raise OnDeviceError(error)
@@ -230,11 +254,14 @@ class Supervisor:
                 child.kill()
                 self._gone(child)
             elif child.state == "draining" and child.seconds() > self._service.drain_seconds:
-                self._say(f"{child.release} did not drain within {self._service.drain_seconds:g} s and was ended")
+                self._say(f"{child.release} answered nothing for {self._service.drain_seconds:g} s and is ended")
+                child.process.terminate()
+                child.become("ending")
+            elif child.state == "ending" and child.seconds() > _GRACE_SECONDS:
                 self._end(child)
 
     def _stop(self, signals: socket.socket) -> None:
-        """Let all that was accepted be answered; a second signal ends it at once."""
+        """Let all that was accepted be answered, or told to come again; a second signal ends it at once."""
         self._announce("stopping", "STOPPING=1")
         self._end_outage()
         self._listener.close()
@@ -242,14 +269,23 @@ class Supervisor:
             self._end(self._next)
         if self._current:
             self._current.tell({"do": "drain", "farewell": False})
-        until = time.monotonic() + self._service.drain_seconds
+        if self._all_end(signals, self._service.drain_seconds):
+            return
+        for child in self._children:
+            child.process.terminate()
+        self._all_end(signals, _GRACE_SECONDS)
+
+    def _all_end(self, signals: socket.socket, seconds: float) -> bool:
+        """Wait until all workers are gone, or a signal comes; whether that was within this time."""
+        until = time.monotonic() + seconds
         while self._children and time.monotonic() < until:
             for key, _ in self._selector.select(POLL_SECONDS):
                 if key.fileobj is signals:
-                    return
+                    return True
                 key.data.hear()
                 if key.data.state == "gone":
                     self._forget(key.data)
+        return not self._children
 
     def _announce(self, line: str, state: str = "READY=1") -> None:
         """To the log, and to systemd where it asked to know (sd_notify(3))."""

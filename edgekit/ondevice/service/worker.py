@@ -27,11 +27,16 @@ from .server import Server
 
 #: Where memory is short the kernel ends the one that loads, not the one that serves (proc.rst 3.1).
 _EXPENDABLE = 900
+#: Of one message; counts have a line for each label.
+_MAX_MESSAGE_BYTES = 16 << 20
+#: While it drains, for the supervisor to hear that it gets on.
+_NEWS_SECONDS = 0.25
 
 
 def run_worker(control_fd: int, bundle: Path, threads: int | None, runtime: str | None) -> int:
     """Serve until the supervisor says otherwise. 0: drained; 2: cannot serve, and has said why."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the supervisor decides
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends it, where the model is stuck
     control = socket.socket(fileno=control_fd)
     with control.makefile("rb", buffering=0) as stream:  # reads no further than the first line's end
         hello = json.loads(stream.readline() or b"{}")
@@ -94,7 +99,7 @@ def _expendable() -> Iterator[None]:
 
 async def _serve(control: socket.socket, listener: socket.socket, answers: Answers) -> None:
     server = Server(answers)
-    reader, writer = await asyncio.open_connection(sock=control)
+    reader, writer = await asyncio.open_connection(sock=control, limit=_MAX_MESSAGE_BYTES)
     at_once = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, at_once.set)
     while True:
@@ -112,11 +117,15 @@ async def _serve(control: socket.socket, listener: socket.socket, answers: Answe
         elif message["do"] == "serve":
             answers.metrics.absorb(message["counts"])
             server.start(listener)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, answers.give_up)
     answers.stopping = not farewell
     server.stop_accepting(farewell)
     counted = answers.metrics.state()
     writer.write(_line({"state": "draining", "counts": counted}))
-    await server.drained()
+    while not await server.drained(_NEWS_SECONDS):
+        before, counted = counted, answers.metrics.state()
+        if counted != before:
+            writer.write(_line({"state": "draining", "counts": since(counted, before)}))
     writer.write(_line({"state": "drained", "counts": since(answers.metrics.state(), counted)}))
     with contextlib.suppress(ConnectionError):  # a supervisor that is gone reads no counts
         await writer.drain()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,28 @@ class Tokenizer:
 
 
 def write_release(
-    folder: Path, factor: float = 1.0, golden_off: float = 0.0, service: bool = True, **changes: Any
+    folder: Path,
+    factor: float = 1.0,
+    golden_off: float = 0.0,
+    service: bool = True,
+    labels: tuple[str, str] = ("short", "long"),
+    code: Sequence[tuple[str, str, str]] = (),
+    **changes: Any,
 ) -> Path:
     """A whole bundle that says `long` for texts of more than 5 letters.
 
     `factor` makes it another release; with `golden_off` its golden samples differ by so much; `changes` are predict_s,
-    load_s, broken, broken_in_service. Without `service` it is as older ones were.
+    load_s, broken, broken_in_service. Without `service` it is as older ones were. `code` changes its own copy of the
+    service: a file, what is there, and what instead.
     """
     (folder / "model").mkdir(parents=True)
     shutil.copytree(PACKAGE, folder / "ondevice", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "ondevice" / "runtimes" / "litert.py").write_text(RUNTIME)
     (folder / "ondevice" / "text.py").write_text(TOKENIZER)
+    for name, found, instead in code:
+        file = folder / "ondevice" / "service" / name
+        assert found in file.read_text()
+        file.write_text(file.read_text().replace(found, instead))
     model = {"factor": factor, "predict_s": 0.0, "load_s": 0.0, "broken": False, "broken_in_service": False, **changes}
     if not service:
         shutil.rmtree(folder / "ondevice" / "service")
@@ -83,7 +95,7 @@ def write_release(
     golden = {"schema": 1, "tolerance": 0.01, "texts": [s["text"] for s in samples], "samples": samples}
     (folder / "golden.json").write_text(json.dumps(golden))
     content = {
-        "schema": 1, "name": "numbers", "edgekit": "0.1.0", "labels": ["short", "long"], "buckets": [2, 4],
+        "schema": 1, "name": "numbers", "edgekit": "0.1.0", "labels": labels, "buckets": [2, 4],
         "model": "model/model.tflite", "tokenizer": "tokenizer.json", "files": manifest.list_files(folder),
         "runtime": {"name": "litert", "package": "numbers", "version": "1.0", "device": "CPU", "threads": 1},
     }  # fmt: skip

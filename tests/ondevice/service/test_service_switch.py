@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_release import add_release, digest, make_current, write_release
@@ -20,6 +22,11 @@ def follow(base: Path, *words: str) -> list[str]:
 def metric(service: Running, name: str) -> float:
     _, text = service.ask("GET", "/metrics")
     return sum(float(value) for value in re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.M))
+
+
+def workers(service: Running) -> list[int]:
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text()
+    return [int(pid) for pid in children.split()]
 
 
 def switch_under_load(base: Path, requests: int, new_connections: bool) -> None:
@@ -107,6 +114,90 @@ def test_a_release_runs_with_the_interpreter_that_is_named_beside_it(base: Path)
         assert service.health()["refused"]["error"] == "/nowhere/python: cannot be run: No such file or directory"
 
 
+@pytest.mark.parametrize("content", [b"\xff\n", b"/usr/bin/python\0\n"])
+def test_a_file_that_names_no_interpreter_is_told(base: Path, content: bytes) -> None:
+    older, newer = (base / "current").resolve(), add_release(base, factor=2.0)
+    newer.with_name(f"{newer.name}.python").write_bytes(content)
+    with running(older, follow(base), base / "log") as service:
+        service.serves(digest(older))
+        make_current(base, newer)
+        until(lambda: service.health()["refused"] is not None)
+        assert f"{newer.name}.python: names no interpreter" in service.health()["refused"]["error"]
+
+
+def test_where_the_newer_one_dies_as_it_takes_over_the_older_one_is_started_again(base: Path) -> None:
+    leaving = "    server.stop_accepting(farewell)\n"
+    older = add_release(base, factor=1.5, code=[("worker.py", leaving, f"    await asyncio.sleep(2)\n{leaving}")])
+    ready = '        _send(control, {"state": "ready"})\n'
+    dies = f"{ready}        signal.raise_signal(signal.SIGKILL)\n"
+    bad = add_release(base, factor=2.0, code=[("worker.py", ready, dies)])
+    make_current(base, older)
+    with running(older, follow(base), base / "log") as service:
+        service.serves(digest(older))
+        (first,) = workers(service)
+        load = Load(service.port, 50, 4, new_connections=True)
+        until(lambda: load.done > 10)
+        make_current(base, bad)
+        until(lambda: first not in workers(service))
+        load.join()
+        assert load.failures == {}
+        assert {who for *_, who in load.answers} == {digest(older)}
+        health = service.health()
+        assert (health["ok"], health["release"]) == (True, digest(older))
+        assert health["refused"]["release"] == digest(bad)
+        assert health["refused"]["error"] == "its worker was killed by SIGKILL while ready"
+        until(lambda: metric(service, "edgekit_predictions_total") == len(load.answers))
+        good = add_release(base, factor=3.0)
+        make_current(base, good)
+        until(lambda: service.health()["release"] == digest(good) and service.health()["refused"] is None)
+
+
+def test_a_release_with_very_long_labels_hands_over_its_counts(base: Path) -> None:
+    labels = ("short" * 20_000, "long" * 20_000)
+    older, newer = (add_release(base, factor=factor, labels=labels) for factor in (3.0, 2.0))
+    make_current(base, older)
+    with running(older, follow(base), base / "log") as service:
+        service.serves(digest(older))
+        assert service.predict({"text": "some words"})[0] == 200
+        make_current(base, newer)
+        service.serves(digest(newer))
+        assert metric(service, "edgekit_predictions_total") == 1
+        assert metric(service, "edgekit_restarts_total") == 0
+
+
+def test_a_queue_that_takes_longer_than_the_time_to_drain_is_answered_at_a_switch(base: Path) -> None:
+    older, newer = add_release(base, factor=1.5, predict_s=0.1), add_release(base, factor=2.0, predict_s=0.1)
+    make_current(base, older)
+    with running(older, follow(base, "--drain-seconds", "1"), base / "log") as service:
+        service.serves(digest(older))
+        load = Load(service.port, 60, 30, new_connections=False)
+        until(lambda: load.done > 0)
+        make_current(base, newer)
+        load.join()
+        assert load.failures == {}
+        service.serves(digest(newer))
+
+
+def test_a_stop_tells_those_whom_it_will_not_answer_in_time(base: Path) -> None:
+    release = write_release(base / "bundle", predict_s=0.1)
+    with running(release, ["--port", "0", "--drain-seconds", "1"], base / "log") as service:
+        until(lambda: "serving" in service.log())
+        answers: list[tuple[int, Any]] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(service.predict({"text": "some words"}))) for _ in range(30)
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: metric(service, "edgekit_in_flight") == 30 - len(answers))
+        assert service.stop() == 0
+        for thread in threads:
+            thread.join()
+        assert {status for status, _ in answers} == {200, 503}
+        assert len(answers) == 30
+        (why,) = {answer["error"] for status, answer in answers if status == 503}
+        assert why == "the service stops before it gets to this; come again"
+
+
 def test_until_a_release_is_fit_the_answer_is_503(base: Path) -> None:
     bad, good = add_release(base, factor=3.0, golden_off=1.0), add_release(base, factor=2.0)
     make_current(base, bad)
@@ -140,6 +231,27 @@ def test_a_worker_that_dies_is_started_again(base: Path) -> None:
         assert "starting it again" in service.log()
 
 
+def test_a_worker_that_another_tells_to_go_is_started_again(base: Path) -> None:
+    with running(base / "current", follow(base), base / "log") as service:
+        until(lambda: bool(service.health()["ok"]))
+        (worker,) = workers(service)
+        os.kill(worker, signal.SIGTERM)
+        until(lambda: worker not in workers(service))
+        assert service.predict({"text": "some words"})[0] == 200
+        assert metric(service, "edgekit_restarts_total") == 1
+
+
+def test_a_worker_whose_model_is_stuck_is_started_again(base: Path) -> None:
+    release = write_release(base / "bundle", code=[("endpoints.py", "STUCK_SECONDS = 60.0", "STUCK_SECONDS = 0.3")])
+    with running(release, ["--port", "0"], base / "log") as service:
+        until(lambda: "serving" in service.log())
+        with pytest.raises(http.client.RemoteDisconnected):
+            service.predict({"text": "x" * 43})
+        assert service.predict({"text": "some words"})[0] == 200
+        assert metric(service, "edgekit_restarts_total") == 1
+        assert "killed by SIGALRM (its model did not come back from a text) while serving" in service.log()
+
+
 def test_a_hang_up_loads_the_same_release_afresh(base: Path) -> None:
     with running(base / "current", follow(base), base / "log") as service:
         until(lambda: bool(service.health()["ok"]))
@@ -151,7 +263,7 @@ def test_a_hang_up_loads_the_same_release_afresh(base: Path) -> None:
 def test_the_worker_ends_with_its_supervisor(base: Path) -> None:
     with running(base / "current", follow(base), base / "log") as service:
         until(lambda: bool(service.health()["ok"]))
-        (worker,) = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+        (worker,) = workers(service)
         service.process.kill()
         service.process.wait()
         until(lambda: not os.path.exists(f"/proc/{worker}"))  # noqa: PTH110
