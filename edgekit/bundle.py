@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,12 @@ class Bundle:
     path: Path
     manifest: Mapping[str, Any]
     digest: str  # sha256 of manifest.json, hex
+    archive: Path | None = None  # what the folder was unpacked from
+
+    @property
+    def named(self) -> Path:
+        """The path that the user knows it by."""
+        return self.archive or self.path
 
     @property
     def size_bytes(self) -> int:
@@ -280,4 +286,4 @@ def open_as_folder(path: Path) -> Iterator[Bundle]:
         yield open_bundle(path)
         return
     with tempfile.TemporaryDirectory(prefix="edgekit-bundle-") as place:
-        yield unpack(path, Path(place) / "bundle")
+        yield replace(unpack(path, Path(place) / "bundle"), archive=path)

@@ -13,10 +13,11 @@ from .console import Rate, duration, json_option, print_json, size
 from .device_options import Way, device_options, devices_argument
 from .fleet_options import Fleet, fleet_options
 from .fleet_text import CLEAR, describe, print_summary, trouble
+from .service_options import service_options
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..flash import FlashOptions, FlashResult, Step
+    from ..flash import FlashOptions, FlashResult, Service, Step
     from ..inventory import Device
 
 
@@ -86,28 +87,39 @@ class Lines:
 @click.option(
     "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds for another edgekit there."
 )
+@service_options
 @device_options
 @click.option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
 @json_option
 def command(
     bundle: Path, devices: tuple[str, ...], dry_run: bool, again: bool, allow_older: bool, fail_fast: bool, wait: float,
-    fleet: Fleet, way: Way, quiet: bool, as_json: bool,
+    fleet: Fleet, service: Service | None, way: Way, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Put a bundle onto devices, and make it current where it answers as it did here.
 
-    DEVICE is user@host[:port], a name or group of the inventory, or local:FOLDER. What cannot work is refused before
-    anything travels; only what is missing does, and goes on where it broke off. A device whose health check fails
-    goes back by itself to what it ran.
+    BUNDLE is a folder or a .tar.zst of one. DEVICE is user@host[:port], a name or group of the inventory, or
+    local:FOLDER. What cannot work is refused before anything travels; only what is missing does, and goes on where it
+    broke off. A device whose health check fails goes back by itself to what it ran.
 
     One device after the other, or a fleet: many at once, in waves, with a record to go on from. Where too many devices
     of a wave fail, those of it that this run switched go back to what they ran, and no more begin.
     """
-    from ..bundle import open_bundle
-    from ..flash import FlashOptions, document, flash_each
+    from ..bundle import open_as_folder
+    from ..flash import FlashOptions
 
     found = way.find(devices)
-    opened = open_bundle(bundle)
-    options = FlashOptions(dry_run, again, allow_older, way.timeout, wait, way.line())
+    options = FlashOptions(dry_run, again, allow_older, way.timeout, wait, way.line(), service)
+    with open_as_folder(bundle) as opened:
+        _flash(opened, found, options, fleet, fail_fast, quiet, as_json)
+
+
+def _flash(
+    opened: Bundle, found: list[Device], options: FlashOptions, fleet: Fleet, fail_fast: bool, quiet: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """One device after the other, or a fleet; the first that failed decides the exit code."""
+    from ..flash import document, flash_each
+
     if fleet.is_asked:
         if fail_fast:
             raise click.UsageError("--fail-fast is for one device after the other; a fleet takes --max-failures 0")

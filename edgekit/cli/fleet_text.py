@@ -22,14 +22,15 @@ _OUTCOMES = ("flashed", "unchanged", "planned", "failed", "rolled-back", "not-tr
 def describe(result: FlashResult) -> str:
     """A device that did not fail, in one line."""
     transfer = result.transfer
+    serves = f", serves at {result.service}" if result.service else ""
     if result.outcome == "unchanged":
-        return f"{result.device}: runs this bundle already ({result.seconds:.1f} s)"
+        return f"{result.device}: runs this bundle already ({result.seconds:.1f} s){serves}"
     if result.outcome == "planned":
         resumed = f" ({size(transfer.bytes_resumed)} arrived before)" if transfer.bytes_resumed else ""
         return f"{result.device}: {transfer.files} files, {size(transfer.bytes_missing)} would travel{resumed}"
     if result.outcome == "rolled-back":
         return f"{result.device}: rolled back"
-    return f"{result.device}: {result.outcome}, {size(transfer.bytes_sent)} sent, {duration(result.seconds)}"
+    return f"{result.device}: {result.outcome}, {size(transfer.bytes_sent)} sent, {duration(result.seconds)}{serves}"
 
 
 class FleetLines:

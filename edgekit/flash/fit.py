@@ -12,10 +12,13 @@ from typing import Any
 from ..bundle import Bundle
 from ..inventory import Device
 from ..target import Target, load_target
+from ..wheels import WheelName, parse_wheel
+from ..wheels.name import dotted, parse_version
 from .remote import VENV
 
 #: The agent's and the on-device package's.
 MIN_PYTHON = (3, 9)
+_WHEELS = "wheels/"
 #: One name for one kind of processor, whatever system says it.
 _ARCHES = {"arm64": "aarch64", "amd64": "x86_64", "armv8l": "armv7l"}
 #: Python, numpy, a runtime and a tokenizer, resident, in MB; a model in memory beside its own file takes up to this
@@ -26,7 +29,7 @@ _CLOCK_S = 60.0
 
 
 @dataclass(frozen=True)
-class Wheels:
+class OnIndex:
     """What a package's wheels on PyPI ask for: Python from, to; arch -> the least glibc."""
 
     pythons: tuple[tuple[int, int], tuple[int, int]]
@@ -35,10 +38,10 @@ class Wheels:
 
 #: Why an installation would fail, told before anyone tries: from the file names on PyPI of the versions in targets/.
 WHEELS = {
-    "ai-edge-litert": Wheels(((3, 10), (3, 14)), {"aarch64": (2, 27), "x86_64": (2, 27)}),
-    "tflite-runtime": Wheels(((3, 8), (3, 11)), {"aarch64": (2, 34), "armv7l": (2, 34), "x86_64": (2, 17)}),
-    "openvino": Wheels(((3, 10), (3, 14)), {"aarch64": (2, 35), "x86_64": (2, 28)}),
-    "onnxruntime": Wheels(((3, 11), (3, 14)), {"aarch64": (2, 28), "x86_64": (2, 28)}),
+    "ai-edge-litert": OnIndex(((3, 10), (3, 14)), {"aarch64": (2, 27), "x86_64": (2, 27)}),
+    "tflite-runtime": OnIndex(((3, 8), (3, 11)), {"aarch64": (2, 34), "armv7l": (2, 34), "x86_64": (2, 17)}),
+    "openvino": OnIndex(((3, 10), (3, 14)), {"aarch64": (2, 35), "x86_64": (2, 28)}),
+    "onnxruntime": OnIndex(((3, 11), (3, 14)), {"aarch64": (2, 28), "x86_64": (2, 28)}),
 }
 
 
@@ -51,7 +54,7 @@ class Needs:
     version: str | None
     packages: Mapping[str, tuple[str, ...]]
     model_mb: float
-    has_wheels: bool
+    wheels: tuple[WheelName, ...] = ()
 
 
 def needs_of(bundle: Bundle) -> Needs:
@@ -67,15 +70,25 @@ def needs_of(bundle: Bundle) -> Needs:
             packages[found[0]] = (*packages.get(found[0], ()), line.strip())
     folder = str(manifest["model"]).rpartition("/")[0] + "/"
     model = sum(f["size"] for name, f in manifest["files"].items() if name.startswith(folder) or folder == "/")
-    has_wheels = any(name.startswith("wheels/") for name in manifest["files"])
+    named = (parse_wheel(name.removeprefix(_WHEELS)) for name in manifest["files"] if name.startswith(_WHEELS))
+    wheels = tuple(wheel for wheel in named if wheel)
     arch = manifest.get("target", {}).get("arch")
-    return Needs(arch, package, runtime.get("version"), packages, model / 1e6, has_wheels)
+    return Needs(arch, package, runtime.get("version"), packages, model / 1e6, wheels)
 
 
 def objections(needs: Needs, probe: Mapping[str, Any], device: Device) -> list[str]:
     """Why it cannot work. Empty: nothing is known that speaks against it."""
     machine = [*_machine(needs, probe), *_memory(needs, probe), *_base(probe)]
-    return machine or list(_runtime(needs, probe, device))
+    return machine or list(_wheels(needs, probe) if needs.wheels else _runtime(needs, probe, device))
+
+
+def wheel_python(needs: Needs, probe: Mapping[str, Any]) -> str:
+    """The first interpreter there that the bundle brings all wheels for; else the probed one."""
+    for python in (probe["python"], *probe["pythons"]):
+        version = parse_version(str(probe["pythons"].get(python, "")))
+        if version and not _without(needs, version):
+            return str(python)
+    return str(probe["python"])
 
 
 def lacking(needs: Needs, probe: Mapping[str, Any]) -> list[str]:
@@ -93,7 +106,7 @@ def doubts(needs: Needs, probe: Mapping[str, Any], now_unix: float | None = None
             f"its clock is {_span(abs(off))} {way} of this machine's, so its journal and profiles tell wrong times: "
             "sudo timedatectl set-ntp true"
         )
-    there = probe["runtime"].get(needs.runtime)
+    there = None if needs.wheels else probe["runtime"].get(needs.runtime)
     if there and needs.version and there != needs.version:
         found.append(
             f"{needs.runtime} {there} is there, the bundle was validated with {needs.version}: "
@@ -123,10 +136,10 @@ def _machine(needs: Needs, probe: Mapping[str, Any]) -> Iterator[str]:
     arch = normal_arch(str(probe["arch"]))
     if needs.arch and needs.arch != arch:
         yield f"the bundle is for {needs.arch}, the device is {arch}; build it for a target of that arch"
-    version = _version(str(probe["pythons"].get(probe["python"], "")))
+    version = parse_version(str(probe["pythons"].get(probe["python"], "")))
     if version and version < MIN_PYTHON:
-        found = f"{probe['python']} there is Python {_dotted(version)}"
-        yield f"{found}; needs {_dotted(MIN_PYTHON)} or newer (--python names another)"
+        found = f"{probe['python']} there is Python {dotted(version)}"
+        yield f"{found}; needs {dotted(MIN_PYTHON)} or newer (--python names another)"
 
 
 def _memory(needs: Needs, probe: Mapping[str, Any]) -> Iterator[str]:
@@ -145,7 +158,7 @@ def _base(probe: Mapping[str, Any]) -> Iterator[str]:
 
 def _runtime(needs: Needs, probe: Mapping[str, Any], device: Device) -> Iterator[str]:
     missing = lacking(needs, probe)
-    if not missing or needs.has_wheels:
+    if not missing:
         return
     why = list(_uninstallable(missing, probe))
     if why:
@@ -157,11 +170,43 @@ def _runtime(needs: Needs, probe: Mapping[str, Any], device: Device) -> Iterator
     )
 
 
+def _wheels(needs: Needs, probe: Mapping[str, Any]) -> Iterator[str]:
+    """Why the wheels that the bundle brings could not be installed."""
+    python, arch = str(probe["python"]), normal_arch(str(probe["arch"]))
+    version = parse_version(str(probe["pythons"].get(python, "")))
+    name, said = (*probe["libc"], None, None)[:2]
+    glibc = parse_version(str(said or ""))
+    if name and name != "glibc":
+        yield f"the bundle's wheels need glibc, and this system has {name}"
+        return
+    missing = _without(needs, version) if version else []
+    if version and missing:
+        yield (
+            f"the bundle brings no wheel of {', '.join(missing)} for Python {dotted(version)}, which {python} there "
+            f"is; build it with --with-runtime --python {dotted(version)}, or name another there (--python)"
+        )
+    for wheel in needs.wheels:
+        least = wheel.least_glibc(arch)
+        if version and wheel.runs_on(version) and glibc and least and glibc < least:
+            yield (
+                f"the bundle's {wheel.package} needs glibc {dotted(least)} or newer, and this system has {said}; "
+                f'build it for a target with [wheels] glibc = "{dotted(glibc)}", or install a newer system'
+            )
+
+
+def _without(needs: Needs, python: tuple[int, int]) -> list[str]:
+    """The packages that the bundle brings wheels of, and none for this Python."""
+    fits: dict[str, bool] = {}
+    for wheel in needs.wheels:
+        fits[wheel.package] = fits.get(wheel.package, False) or wheel.runs_on(python)
+    return [package for package, is_there in fits.items() if not is_there]
+
+
 def _uninstallable(missing: Sequence[str], probe: Mapping[str, Any]) -> Iterator[str]:
     """Why pip would find nothing for this device."""
-    arch, python = normal_arch(str(probe["arch"])), _version(str(probe["pythons"].get(probe["python"], "")))
+    arch, python = normal_arch(str(probe["arch"])), parse_version(str(probe["pythons"].get(probe["python"], "")))
     name, said = (*probe["libc"], None, None)[:2]
-    glibc = _version(str(said or ""))
+    glibc = parse_version(str(said or ""))
     for package, wheels in ((p, WHEELS[p]) for p in missing if p in WHEELS):
         oldest, newest = wheels.pythons
         least = wheels.glibc.get(arch)
@@ -170,11 +215,11 @@ def _uninstallable(missing: Sequence[str], probe: Mapping[str, Any]) -> Iterator
         elif name and name != "glibc":
             yield f"{package} needs glibc, and this system has {name}"
         elif glibc and glibc < least:
-            yield f"{package} needs glibc {_dotted(least)} or newer, and this system has {said}; install a newer system"
+            yield f"{package} needs glibc {dotted(least)} or newer, and this system has {said}; install a newer system"
         elif python and not oldest <= python <= newest:
             yield (
-                f"{package} is missing, and has wheels for Python {_dotted(oldest)} to {_dotted(newest)} only; "
-                f"{probe['python']} is {_dotted(python)}: name another (--python, or python in the inventory)"
+                f"{package} is missing, and has wheels for Python {dotted(oldest)} to {dotted(newest)} only; "
+                f"{probe['python']} is {dotted(python)}: name another (--python, or python in the inventory)"
             )
 
 
@@ -191,15 +236,6 @@ def install_command(packages: Mapping[str, Sequence[str]], device: Device) -> st
 def normal_arch(arch: str) -> str:
     """The kernel's word for a processor as targets spell it."""
     return _ARCHES.get(arch.lower(), arch)
-
-
-def _version(text: str) -> tuple[int, int] | None:
-    found = re.match(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
 
 
 def _span(seconds: float) -> str:

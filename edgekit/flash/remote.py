@@ -36,6 +36,7 @@ else set -- python3 "$agent" "$@"; fi
 command -v "$1" > /dev/null 2>&1 || exit {_NO_PYTHON}
 exec "$@"
 """
+_AS_ROOT = 'if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo -n -- "$@"; fi'
 #: A line that breaks ends the file early, which is not one then.
 _BRING = """
 mkdir -p "$1/agent" && cat > "$1/agent/.$2.$$" || exit 1
@@ -57,10 +58,11 @@ class Refusal(DeviceError):
 class Remote:
     """A device's agent over an open transport."""
 
-    def __init__(self, transport: Transport, device: Device, wait_s: float = WAIT_S) -> None:
+    def __init__(self, transport: Transport, device: Device, wait_s: float = WAIT_S, as_root: bool = False) -> None:
         self.transport = transport
         self.device = device
         self.wait_s = wait_s
+        self.as_root = as_root  # by sudo, which must not ask; then the device's base must be a whole path
 
     def call(
         self, command: str, *, limit_s: float | None = None, hear: Hear | None = None, **fields: Any
@@ -84,7 +86,8 @@ class Remote:
         """What runs the agent there."""
         agent = _agent()
         given = [self._base, agent.name, str(len(agent.content)), self.device.python or "", command]
-        return ["sh", "-c", _LAUNCH, "edgekit", *given]
+        words = ["sh", "-c", _LAUNCH, "edgekit", *given]
+        return ["sh", "-c", _AS_ROOT, "edgekit", *words] if self.as_root else words
 
     def bring(self) -> None:
         """Put the agent there."""

@@ -57,6 +57,7 @@ class FlashResult:
     runtime: str | None = None  # "ai-edge-litert 2.3.0", by the verification there
     max_difference: float | None = None  # logits, golden samples there against the host's
     tolerance: float | None = None
+    service: str | None = None  # where it serves, with --service
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     exit_code: int = 0
@@ -83,7 +84,7 @@ def document(bundle: Bundle, results: list[FlashResult]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "kind": KIND,
-        "bundle": {"name": bundle.manifest.get("name"), "digest": bundle.digest, "path": str(bundle.path)},
+        "bundle": {"name": bundle.manifest.get("name"), "digest": bundle.digest, "path": str(bundle.named)},
         "ok": all(result.ok for result in results),
         "devices": [result.document() for result in results],
     }

@@ -8,6 +8,7 @@ stage     compared with their digests there, and made a release
 runtime   where the bundle brings wheels: a virtual environment of its own
 verify    the golden samples, through the real runtime there
 activate  the switch, its health check, and the way back where that fails; decided on the device alone
+service   where it is asked for: a unit of systemd that serves whatever is current
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from ..bundle import Bundle
 from ..errors import BundleError, DeviceError, EdgekitError
 from ..inventory import Device
 from ..transports import Options, connect
-from .fit import Needs, check_target, doubts, lacking, needs_of, objections
+from .fit import Needs, check_target, doubts, lacking, needs_of, objections, wheel_python
 from .remote import GRACE_S, WAIT_S, Refusal, Remote
 from .result import FlashResult, Reporter, Silent, Step
 from .send import plan_transfer, send
+from .service import Service, check_service, install_service
 
 SIGNATURE = "manifest.json.sig"
+#: A virtual environment, what goes into it, its bytecode.
+RUNTIME_PARTS = 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class FlashOptions:
     step_s: float = 300.0
     wait_s: float = WAIT_S  # for another edgekit that is at work on the device
     line: Options = field(default_factory=Options)
+    service: Service | None = None
 
 
 def flash(
@@ -50,7 +55,7 @@ def flash(
     Raises BundleError for an archive, ConfigError for the device's own entry in the inventory.
     """
     if not bundle.path.is_dir():
-        raise BundleError(f"{bundle.path}: an archive; unpack it first: tar --zstd -xf {bundle.path}")
+        raise BundleError(f"{bundle.path}: an archive; it is flashed from its folder (open_as_folder)")
     run = _Run(bundle, device, options or FlashOptions(), reporter or Silent())
     began = time.monotonic()
     try:
@@ -85,6 +90,7 @@ class _Run:
         self.result = FlashResult(device.name, str(device.address))
         self.needs: Needs = needs_of(bundle)
         self.python = device.python
+        self.base = device.base
 
     def go(self) -> None:
         """The steps in their order."""
@@ -100,7 +106,11 @@ class _Run:
                 self.result.bytes_sent = transport.bytes_sent
 
     def _go_over_line(self) -> None:
-        if self._probe() and not self.options.again:
+        runs_it = self._probe()
+        if self.options.service:
+            check_service(self.remote, self.options.service)
+        if runs_it and not self.options.again:
+            self._install_service()
             self.result.outcome = "unchanged"
             return
         needed = self._want()
@@ -108,10 +118,11 @@ class _Run:
             self.result.outcome = "planned"
             return
         self._bring(needed)
-        if self.needs.has_wheels:
+        if self.needs.wheels:
             self._install_runtime()
         self._verify()
         self._activate()
+        self._install_service()
         self.result.outcome = "flashed"
 
     def _probe(self) -> bool:
@@ -123,8 +134,9 @@ class _Run:
             self.result.previous = current and current["digest"]
             self.reporter.probed(self.device.name, self.result.previous)
             runs_it = self.result.previous == self.bundle.digest
-            if not runs_it and not self.device.python and lacking(self.needs, probe):
-                probe = self._ask_others(probe)
+            if not runs_it and not self.device.python:
+                probe = self._choose_python(probe)
+            self.base = str(probe["base"])
             note.append(_describe(probe))
         self.result.notes += doubts(self.needs, probe)
         if not runs_it:
@@ -133,6 +145,15 @@ class _Run:
 
     def _ask(self, python: str | None) -> dict[str, Any]:
         return self.remote.call("probe", packages=list(self.needs.packages), python=python)
+
+    def _choose_python(self, probe: dict[str, Any]) -> dict[str, Any]:
+        """The probe of an interpreter there that the bundle can run with, where there is one."""
+        if not self.needs.wheels:
+            return self._ask_others(probe) if lacking(self.needs, probe) else probe
+        python = wheel_python(self.needs, probe)
+        if python != probe["python"]:
+            self.python = python
+        return {**probe, "python": python}
 
     def _ask_others(self, probe: dict[str, Any]) -> dict[str, Any]:
         """The probe of another interpreter there that has the runtime: what runs now, or one that lies around."""
@@ -194,9 +215,11 @@ class _Run:
 
     def _install_runtime(self) -> None:
         with self._step("runtime") as note:
-            answer = self._patiently("install_runtime", python=self.device.python, wheels=True)
+            answer = self._patiently(
+                "install_runtime", parts=RUNTIME_PARTS, python=self.python, timeout_s=self.options.step_s, wheels=True
+            )
             self.python = answer["python"]
-            note.append("installed" if answer["installed"] else "was there already")
+            note.append(f"{', '.join(answer['packages'])}: {'installed' if answer['installed'] else 'there already'}")
 
     def _verify(self) -> None:
         with self._step("verify") as note:
@@ -219,10 +242,21 @@ class _Run:
             before = answer["previous"]
             note.append("healthy, kept" + (f"; {before[:16]} is the way back" if before else ""))
 
-    def _patiently(self, command: str, **fields: Any) -> dict[str, Any]:
-        """A command that runs the bundle: the device's own limit ends it before ours."""
+    def _install_service(self) -> None:
+        service = self.options.service
+        if service is None or self.options.dry_run:
+            return
+        with self._step("service") as note:
+            answer = install_service(self.remote, service, self.base, self.options.step_s, self.reporter.heard)
+            self.result.service = answer["url"]
+            self.result.notes += answer["hints"]
+            state = "serves at" if answer["restarted"] else "serves already at"
+            note.append(f"{state} {answer['url']}, with {answer['memory_max_mb']:.0f} MB of memory at most")
+
+    def _patiently(self, command: str, parts: int = 1, **fields: Any) -> dict[str, Any]:
+        """A command that runs the bundle, or so many in one: the device's own limit ends it before ours."""
         return self.remote.call(
-            command, limit_s=self.options.step_s + GRACE_S, hear=self.reporter.heard, digest=self.bundle.digest,
+            command, limit_s=parts * self.options.step_s + GRACE_S, hear=self.reporter.heard, digest=self.bundle.digest,
             **fields,
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,24 @@ import pytest
 from fake_bundle import make_bundle
 
 from edgekit.errors import ConfigError
-from edgekit.flash.fit import WHEELS, Needs, check_target, doubts, install_command, lacking, needs_of, objections
+from edgekit.flash.fit import (
+    WHEELS,
+    Needs,
+    check_target,
+    doubts,
+    install_command,
+    lacking,
+    needs_of,
+    objections,
+    wheel_python,
+)
 from edgekit.inventory import Device
 from edgekit.transports import parse_address
+from edgekit.wheels import parse_wheel
 
 NOW = 1_790_000_000.0
 NEEDS = Needs(
     "aarch64", "ai-edge-litert", "2.3.0", {"ai-edge-litert": ("ai-edge-litert==2.3.0",), "numpy": ("numpy<2",)}, 17.0,
-    False,
 )  # fmt: skip
 DEVICE = Device("kitchen", parse_address("pi@kitchen"))
 #: A Raspberry Pi 4 as `probe` describes it.
@@ -64,15 +75,53 @@ def test_what_cannot_work_is_refused_and_why(changes: dict[str, Any], line: str)
 
 
 def test_a_32_bit_board_is_told_that_there_are_no_wheels() -> None:
-    needs = Needs("armv7l", "ai-edge-litert", "2.3.0", NEEDS.packages, 17.0, False)
+    needs = Needs("armv7l", "ai-edge-litert", "2.3.0", NEEDS.packages, 17.0)
     found = objections(needs, {**PI, "arch": "armv7l", "runtime": BARE}, DEVICE)
     assert found == ["ai-edge-litert has no wheels for armv7l; possible: aarch64, x86_64"]
 
 
+BROUGHT = [
+    "ai_edge_litert-2.3.0-cp311-cp311-manylinux_2_27_aarch64.whl",
+    "ai_edge_litert-2.3.0-cp313-cp313-manylinux_2_34_aarch64.whl",
+    "tokenizers-0.23.3-cp310-abi3-manylinux_2_17_aarch64.whl",
+    "pip-26.3-py3-none-any.whl",
+]
+WITH_WHEELS = replace(NEEDS, wheels=tuple(wheel for name in BROUGHT if (wheel := parse_wheel(name))))
+
+
 def test_a_bundle_with_wheels_needs_no_runtime_there() -> None:
-    needs = Needs("aarch64", "ai-edge-litert", "2.3.0", NEEDS.packages, 17.0, True)
-    assert lacking(needs, {**PI, "runtime": BARE}) == ["ai-edge-litert"]
-    assert objections(needs, {**PI, "runtime": BARE}, DEVICE) == []
+    bare = {**PI, "runtime": BARE}
+    assert lacking(WITH_WHEELS, bare) == ["ai-edge-litert"]
+    assert objections(WITH_WHEELS, bare, DEVICE) == []
+    other = {**PI, "runtime": {"ai-edge-litert": "1.0", "numpy": "1.26.4"}}
+    assert doubts(WITH_WHEELS, other, NOW) == [], "what is there is not what it will run with"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"pythons": {"/usr/bin/python3": "3.12.3"}},
+            "the bundle brings no wheel of ai_edge_litert for Python 3.12, which /usr/bin/python3 there is; build it "
+            "with --with-runtime --python 3.12, or name another there (--python)",
+        ),
+        ({"libc": ["musl", None]}, "the bundle's wheels need glibc, and this system has musl"),
+        (
+            {"pythons": {"/usr/bin/python3": "3.13"}, "libc": ["glibc", "2.31"]},
+            "the bundle's ai_edge_litert needs glibc 2.34 or newer, and this system has 2.31; build it for a target "
+            'with [wheels] glibc = "2.31", or install a newer system',
+        ),
+    ],
+)
+def test_wheels_that_do_not_fit_do_not_travel(changes: dict[str, Any], line: str) -> None:
+    assert objections(WITH_WHEELS, {**PI, "runtime": BARE, **changes}, DEVICE) == [line]
+
+
+def test_the_python_that_the_wheels_are_for_is_found() -> None:
+    pythons = {"/usr/bin/python3": "3.12.3", "/usr/local/bin/python3.11": "3.11", "/opt/bin/python3.13": "3.13"}
+    assert wheel_python(WITH_WHEELS, {**PI, "pythons": pythons}) == "/usr/local/bin/python3.11"
+    del pythons["/usr/local/bin/python3.11"], pythons["/opt/bin/python3.13"]
+    assert wheel_python(WITH_WHEELS, {**PI, "pythons": pythons}) == "/usr/bin/python3"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +157,7 @@ def test_needs_are_read_from_the_bundle(tmp_path: Path) -> None:
         runtime={"name": "r", "package": "rt", "version": "1.5"},
     )  # fmt: skip
     needs = needs_of(bundle)
-    assert (needs.arch, needs.runtime, needs.version, needs.has_wheels) == ("aarch64", "rt", "1.5", False)
+    assert (needs.arch, needs.runtime, needs.version, needs.wheels) == ("aarch64", "rt", "1.5", ())
     assert needs.model_mb == 2.0
     assert {package: len(found) for package, found in needs.packages.items()} == {"rt": 1, "numpy": 2}
 

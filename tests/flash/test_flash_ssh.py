@@ -348,5 +348,5 @@ def test_one_device_that_fails_does_not_stop_the_others(sshd: Sshd, bundle: Bund
 def test_an_archive_is_not_flashed(sshd: Sshd, bundle: Bundle, tmp_path: Path) -> None:
     archive = tmp_path / "one.tar.zst"
     archive.write_bytes(b"")
-    with pytest.raises(BundleError, match="an archive; unpack it first"):
+    with pytest.raises(BundleError, match="an archive; it is flashed from its folder"):
         send(replace(bundle, path=archive), sshd)
