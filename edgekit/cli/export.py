@@ -28,6 +28,7 @@ _COMMON = (
     click.option("--token-file", help="With --service: a file on the device; needed for a --host that is not local."),
     json_option,
 )  # fmt: skip
+LOOPBACK = ("127.", "::1", "localhost")
 #: What the example of a format needs beside the bundle.
 _EXAMPLES = {"mender": ["--device-type raspberrypi4_64"], "greengrass": ["--bucket s3://acme-fleet"]}
 
@@ -78,7 +79,13 @@ def exporter(write: Callable[..., dict[str, Any]]) -> click.Command:
 def _service(
     asked: bool, host: str | None, port: int | None, socket: bool, token_file: str | None
 ) -> dict[str, Any] | None:
-    """The fields of the agent's command `service`."""
+    """The fields of the agent's command `service`; refused here: what every device would refuse."""
+    if socket and (host or port):
+        raise click.UsageError("--socket: a Unix socket has no --host and no --port")
+    if token_file and not token_file.startswith("/"):
+        raise click.UsageError(f"--token-file: found '{token_file}', expected a whole path on the device")
+    if host and not host.startswith(LOOPBACK) and not token_file:
+        raise click.UsageError(f"--host {host}: can be reached from outside; that needs a --token-file on the device")
     fields = {"host": host, "port": port, "socket": socket or None, "token_file": token_file}
     chosen = {key: value for key, value in fields.items() if value is not None}
     if chosen and not asked:

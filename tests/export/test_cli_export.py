@@ -83,9 +83,18 @@ def test_all_wrong_settings_are_told_at_once(make: Make) -> None:
     assert len(caught.value.problems) == 3
 
 
-def test_options_of_the_service_go_with_it(make: Make) -> None:
-    done = edgekit("deb", str(make().path), "--port", "9000")
-    assert done.exit_code == 2 and "--port goes with --service" in done.output
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--port", "9000"], "--port goes with --service"),
+        (["--service", "--socket", "--port", "9000"], "a Unix socket has no --host and no --port"),
+        (["--service", "--host", "0.0.0.0"], "that needs a --token-file on the device"),
+        (["--service", "--token-file", "token"], "expected a whole path on the device"),
+    ],
+)
+def test_a_service_that_no_device_would_take_is_refused_here(make: Make, words: list[str], said: str) -> None:
+    done = edgekit("deb", str(make().path), *words)
+    assert done.exit_code == 2 and said in done.output
 
 
 def test_what_is_no_bundle_is_refused(make: Make, tmp_path: Path) -> None:
