@@ -122,25 +122,31 @@ def test_a_device_that_hangs_at_any_step(
 
 
 def test_an_agent_that_is_stopped_with_the_lock(
-    sshd: Sshd, old: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sshd: Sshd, old: Bundle, new: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its next visitor is told that somebody is at it; when it is gone, all goes on."""
-    monkeypatch.setattr(flash_steps, "GRACE_S", 0.5)
+    monkeypatch.setattr(
+        flash_steps, "GRACE_S", -58.0
+    )  # the device's own patience, which ends a slow program, is longer
     sent(old, sshd)
-    new = make_bundle(tmp_path / "slow", 2, seconds=5.0)
+    slow = make_bundle(tmp_path / "slow", 3, model=3, size=SIZE, seconds=50.0)
+    is_stopped = threading.Event()
 
     def stop() -> None:
-        while b"ondevice" not in b"".join(read_process(pid, "cmdline") for pid in sshd.processes()):
+        while not any(b"ondevice\0verify" in read_process(pid, "cmdline") for pid in sshd.processes()):
             time.sleep(0.01)
         signal_all(sshd.processes(), signal.SIGSTOP)
+        is_stopped.set()
 
     def stop_soon() -> None:
         threading.Thread(target=stop, daemon=True).start()
 
-    assert "no answer within" in one_line(send(new, sshd, At("verify", stop_soon), step_s=4.0))
+    assert "no answer within 2 s" in one_line(send(slow, sshd, At("verify", stop_soon)))
+    is_stopped.wait()
     assert "another edgekit is changing this device; try again, or wait longer" in one_line(send(new, sshd, wait_s=0.0))
     assert_runs(sshd.base, old)
     sshd.kill_processes()
+    monkeypatch.undo()
     sent(new, sshd)
 
 
