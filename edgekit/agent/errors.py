@@ -41,8 +41,10 @@ ADVICE = {
 }
 
 
-def explain(error: OSError) -> str:
-    """An error of the operating system in one line, with what to do where that is known."""
+def explain(error: Exception) -> str:
+    """Any error in one line: the operating system's with what to do where that is known, else a fault of the agent."""
+    if not isinstance(error, OSError):
+        return f"unexpected: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     where = f"{error.filename}: " if error.filename else ""
     advice = ADVICE.get(error.errno or 0)
     return f"{where}{error.strerror or error}" + (f"; {advice}" if advice else "")

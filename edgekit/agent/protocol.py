@@ -96,7 +96,10 @@ class VerifyAnswer(TypedDict):
 
 
 class SwitchAnswer(TypedDict):
-    """`activate`: digest; python; health_s; allow_older. `rollback`: to: null or digest; force; python; health_s.
+    """`activate`: digest; python; health_s; limit_s; allow_older. `rollback`: to: null or digest; force; and the same.
+
+    health_s: what each of the golden samples before the switch, those after it and the service may take; limit_s: null
+    or what all of them together may, from when the lock is held.
 
     Where the health check fails the answer is not ok, says `current` as it is again, and `report` or null.
     """
@@ -109,7 +112,7 @@ class SwitchAnswer(TypedDict):
 
 
 class InstallAnswer(SwitchAnswer):
-    """`install`: bundle (its folder); python; health_s; allow_older; service: null or the fields of that command."""
+    """`install`: bundle (its folder); service: null or the fields of that command; the rest as for `activate`."""
 
     #: Whether the release was not here before.
     installed: bool

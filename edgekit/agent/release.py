@@ -123,7 +123,7 @@ def _last_document(printed: bytes) -> dict[str, Any] | None:
     for line in reversed(printed.splitlines()):
         try:
             document = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(document, dict):
             return document
@@ -137,18 +137,16 @@ def _difference(report: dict[str, Any]) -> str:
     if not bad:
         return "the bundle's own check says that it does not answer as it did on the host"
     worst = max(bad, key=_size)
-    found = worst.get("max_difference")
-    by = (
-        "is no number" if found is None else f"differs by {found:.4g}" if isinstance(found, (int, float)) else "differs"
-    )
+    by = "is no number" if worst.get("max_difference") is None else f"differs by {_size(worst):.4g}"
     label, expected = worst.get("label"), worst.get("expected")
     said = "with the same label" if label == expected else f"label {label!r:.40} instead of"
     return (
         f"{len(bad)} of {len(samples or [])} golden samples are not as on the host: the worst {by} "
-        f"(tolerance {report.get('tolerance')}), {said} {expected!r:.40}: {worst.get('text')!r:.60}"
+        f"(tolerance {report.get('tolerance')!s:.20}), {said} {expected!r:.40}: {worst.get('text')!r:.60}"
     )
 
 
 def _size(sample: dict[str, Any]) -> float:
+    """How much a sample differs; without end where that is not said as a number, or as one that is too large."""
     found = sample.get("max_difference")
-    return float(found) if isinstance(found, (int, float)) else float("inf")
+    return float(found) if isinstance(found, (int, float)) and abs(found) < 1e300 else float("inf")

@@ -16,8 +16,9 @@ from . import disk
 from .base import Base
 from .errors import Failed, Refused, Trouble, explain
 from .execute import own_python, tell
-from .health import check_health
+from .health import Allowance, check_health
 from .manifest import is_digest
+from .place import look_before
 from .protocol import Request, SwitchAnswer
 from .receive import announcement, older_is_meant
 from .release import check_release, is_verified, keep_verified, run_golden
@@ -44,23 +45,24 @@ def rollback(base: Base, request: Request) -> SwitchAnswer:
 
 def _switch(base: Base, digest: str, request: Request, older: bool) -> SwitchAnswer:
     began = time.monotonic()
-    health_s = request.number("health_s", HEALTH_S)
+    time_for = Allowance(request.number("health_s", HEALTH_S), request.number_or_none("limit_s"))
     check_release(base, digest)
     base.check_order(digest, base.signature(digest), older)
     python = base.interpreter(digest, request.text_or_none("python"), own_python())
+    service = look_before(base, time_for.next_s())
     if not is_verified(base, digest, python):
         tell("verifying")
-        keep_verified(base, digest, python, *run_golden(base.folder(digest), python, health_s))
+        keep_verified(base, digest, python, *run_golden(base.folder(digest), python, time_for.next_s()))
     old, older_one = base.target(base.current), base.target(base.previous)
     if old != digest:
         _point_all(base, digest, old, older_one)
         base.write_down("switch", digest=digest, previous=old)
     tell("checking its health")
     try:
-        report = check_health(base, digest, python, health_s)
+        report = check_health(base, digest, python, service, time_for)
     except Trouble as trouble:
         raise _go_back(base, digest, old, trouble) from None
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 (whatever it is, what runs must not be left undecided)
         raise _go_back(base, digest, old, Failed(explain(error))) from None
     if old != digest:
         disk.remove(base.pending)

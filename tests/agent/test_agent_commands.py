@@ -212,6 +212,23 @@ def test_run_passes_output_input_and_exit_code(device: Device, tmp_path: Path) -
     assert device.call("run", words=["infer"], timeout_s=30)["code"] == 3
 
 
+def test_the_answer_of_run_has_a_line_of_its_own(device: Device, tmp_path: Path) -> None:
+    """Whatever was printed before it, without an end of line."""
+    bundle = write_bundle(tmp_path / "a")
+    main = bundle / "ondevice" / "__main__.py"
+    main.write_text(
+        main.read_text().replace('    sys.exit(behaviour["code"])', '    print("unfinished", end="")\n    sys.exit()')
+    )
+    write_manifest(bundle)
+    assert device.flash(bundle)["ok"]
+    done = subprocess.run(
+        [sys.executable, device.agent(), "run"],
+        input=json.dumps(device.request(words=["infer"])).encode(), capture_output=True,
+    )  # fmt: skip
+    *_, unfinished, answer = done.stdout.decode().splitlines()
+    assert unfinished == "unfinished" and json.loads(answer)["code"] == 0
+
+
 def test_run_stops_where_the_line_breaks(device: Device, tmp_path: Path) -> None:
     device.flash(write_bundle(tmp_path / "a"))
     (device.base.parent / "ran").unlink()
@@ -356,7 +373,7 @@ def test_the_agent_is_one_small_file_with_the_same_bytes_each_time() -> None:
 
     assert build_agent().content == AGENT.content
     assert AGENT.name == f"{AGENT.digest16}.pyz"
-    assert len(AGENT.content) < 48_000
+    assert len(AGENT.content) < 64_000
 
 
 def test_the_memory_of_a_check_is_that_of_its_own_process() -> None:

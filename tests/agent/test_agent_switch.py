@@ -231,7 +231,7 @@ def test_the_real_ondevice_package(device: Device, tmp_path: Path) -> None:
         [sys.executable, device.agent(), "run"], capture_output=True,
         input=json.dumps(device.request(words=["infer", "--json", "many words"])).encode(),
     )  # fmt: skip
-    infer, answer = (json.loads(line) for line in done.stdout.splitlines())
+    infer, answer = (json.loads(line) for line in done.stdout.split(b"\n") if line)
     assert infer["answers"][0]["label"] == "long" and answer["code"] == 0
     wrong = real_bundle(tmp_path / "b", factor="2")
     answer = device.flash(wrong)
