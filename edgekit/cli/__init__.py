@@ -26,7 +26,6 @@ COMMANDS = {
     "export": "export",
     "devices": "devices",
     "image": "image",
-    "image": "image",
     "profile": "profile",
     "compare": "compare",
     "cost": "cost",

@@ -124,6 +124,8 @@ def _service(wanted: bool, **listen: Any) -> dict[str, Any] | None:
         if given:
             raise ConfigError(f"--no-service: leaves nothing for --{next(iter(given)).replace('_', '-')} to say")
         return None
+    if "socket" in given and {"host", "port"} & set(given):
+        raise ConfigError("--socket: a Unix socket has no --host and no --port")
     host = given.get("host", "127.0.0.1")
     if not host.startswith("127.") and host not in ("localhost", "::1") and "token_file" not in given:
         raise ConfigError(f"--host {host}: can be reached from outside, which needs --token-file, a file on the board")

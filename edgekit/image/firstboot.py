@@ -63,12 +63,13 @@ install() {{
   if [ -f "$here/allowed_signers" ]; then cp "$here/allowed_signers" "$base/allowed_signers" || return 1; fi
   echo "installing for $owner in $base"
   as_owner "$python" -B "$here/agent.pyz" install < "$here/install.json" || return 1
-  if [ -f "$here/service.json" ]; then "$python" -B "$here/agent.pyz" service < "$here/service.json" || failed=1; fi
+  served=0
+  if [ -f "$here/service.json" ]; then "$python" -B "$here/agent.pyz" service < "$here/service.json" || served=2; fi
   chown -R "$owner:" "$base"
-  return "${{failed:-0}}"
+  return "$served"
 }}
 
-as_owner() {{ if [ "$owner" = root ]; then "$@"; else runuser -u "$owner" -- "$@"; fi }}
+as_owner() {{ setpriv --reuid "$owner" --regid "$(id -g "$owner")" --init-groups -- "$@"; }}
 
 forget() {{
   if [ -f "$boot/cmdline.txt" ] && grep -q -F "$run" "$boot/cmdline.txt"; then
@@ -85,14 +86,18 @@ cd / && umask 022
 echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) edgekit's first boot" >> "$log"
 install >> "$log" 2>&1
 code=$?
-if [ "$code" -eq 0 ]; then end=done; else end="failed; the system itself is as it was"; fi
+case "$code" in
+  0) end=done ;;
+  2) end="installed, but not served" ;;
+  *) end="not installed; the system itself is as it was" ;;
+esac
 echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $end" >> "$log"
 tail -n 3 "$log"
 if [ -d "$boot" ]; then tail -n 100 "$log" > "$boot/$copy"; fi
 sync
 forget
 rm -f "$here/tries"
-if [ "$code" -eq 0 ]; then rm -rf "$here"; fi
+if [ "$code" -eq 0 ]; then rm -rf "$here" "/etc/systemd/system/$unit"; fi
 sync
 case " $(cat /proc/cmdline 2> /dev/null) " in *" $run "*) exit 0 ;; esac  # what else has to run in that boot must run
 exit "$code"

@@ -228,7 +228,7 @@ class _Run:
         return way
 
     def _fit(self, system: System, room: Ext, fat: Fat | None) -> None:
-        problems = objections(self.bundle, system, room, self.bundle.size_bytes)
+        problems = objections(self.bundle, system, room)
         if fat is not None and fat.free() < _BOOT_BYTES:
             problems.append(
                 f"its boot partition has {fat.free() / 1e3:.0f} kB free, {_BOOT_BYTES / 1e3:.0f} are needed"

@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from ..errors import ConfigError
+from ..wheels.name import normal_name
 from .ext import ExtFiles
 from .fat import Fat
 from .firstboot import CMDLINE, META_DATA, VENDOR_DATA, Way
@@ -67,11 +68,6 @@ def look(files: ExtFiles, fat: Fat | None, python: str | None, name: str) -> Sys
     )
 
 
-def normal(package: str) -> str:
-    """A package's name as PyPI compares it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", package).lower()
-
-
 def _version(program: str, name: str) -> tuple[int, int]:
     found = re.search(r"python(\d)\.(\d+)\Z", program)
     if not found:
@@ -101,7 +97,7 @@ def _packages(files: ExtFiles, python: str, version: tuple[int, int]) -> set[str
     if prefix == "/usr":
         places = ["/usr/lib/python3/dist-packages", f"/usr/local/lib/python{version[0]}.{version[1]}/dist-packages"]
     names = [name for place in places for name in files.names(place)]
-    return {normal(n.partition("-")[0]) for n in names if n.endswith((".dist-info", ".egg-info"))}
+    return {normal_name(n.partition("-")[0]) for n in names if n.endswith((".dist-info", ".egg-info"))}
 
 
 def _boot_folder(files: ExtFiles) -> str:
