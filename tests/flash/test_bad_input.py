@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from fake_bundle import MODEL_BYTES, assert_runs, make_bundle
-from faulty import assert_healthy, sent, write_python
+from faulty import assert_healthy, fill, sent, write_python
 from lab.device import HOST
 from lab.sshd import Sshd, StartSshd
 
@@ -207,14 +207,24 @@ def test_a_machine_that_cannot_run_it(
     user.flashed(old)
 
 
-def test_too_little_disk(start_sshd: StartSshd, old: Bundle, new: Bundle, tmp_path: Path) -> None:
-    user = User(start_sshd(disk_mb=4))
-    sent(old, user.sshd)
-    line = user.refused(make_bundle(tmp_path / "big", 3, size=5_000_000), code=10)
+def test_too_little_disk_and_the_advice_helps(start_sshd: StartSshd, tmp_path: Path) -> None:
+    """Old releases are what fills it. Making room works with no room left at all."""
+    user = User(start_sshd(disk_mb=7))
+    sshd = user.sshd
+    bundles = [make_bundle(tmp_path / str(n), n, model=n, size=1_500_000) for n in range(4)]
+    for bundle in bundles[:3]:
+        sent(bundle, sshd)
+    line = user.refused(bundles[3], code=10)
     assert "MB are needed" in line
     assert "`edgekit devices prune` removes old releases" in line
-    assert_healthy(user.sshd, old)
-    user.flashed(new)
+    fill(sshd.home)()
+    assert_healthy(sshd, bundles[2])
+    prune = ["devices", "prune", sshd.address, "--ssh-config", str(sshd.ssh_config)]
+    done = CliRunner().invoke(cli, prune)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "1 releases removed" in done.stdout
+    (sshd.home / "ballast").unlink()
+    user.flashed(bundles[3])
 
 
 def make_file(base: Path) -> None:
