@@ -1,30 +1,30 @@
-"""A whole virtual ARM machine, with a kernel and a disk of its own, whose power can be cut: qemu-system-aarch64.
+"""A whole virtual ARM machine with U-Boot, two slots and a disk of its own, whose power can be cut.
 
     def test_something(virtual: VirtualArm) -> None:
-        virtual.boot()                 # until its sshd answers
-        virtual.cut_power()            # SIGKILL of QEMU: what the guest had not flushed to its disk is lost
+        virtual.boot()                   # until its sshd answers
+        virtual.cut_power()              # SIGKILL of QEMU: what the guest had not flushed to its disk is lost
+        virtual.slot                     # "A"
+        virtual.slot_tool("try B 2")     # as an update does: the next two starts try B, then it is A again
+        virtual.reboot(); virtual.slot_tool("good B")
 
-Its disk is the userland and the wheels of lab.arm, with Debian's kernel, made once and kept in edgekit's cache; a test
-gets a qcow2 layer over it. QEMU's caches die with it, the host's page cache does not: a flush that reached the host's
-file counts as one that reached the disk.
+Its disk (lab.slots) is made once; a test gets a qcow2 layer over it. QEMU's caches die with it, the host's page cache
+does not: a flush that reached the host's file counts as one that reached the disk.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.arm import CORE, SITE, SSHD_CONFIG, USER, VENV, fetch_device, write_system
+from lab.arm import CORE, USER
 from lab.device import DIES_WITH_US, HOST, Keyring, Machine, await_banner, free_port, missing_packages
-
-from edgekit.emulate.userland import default_cache, fetch_userland, keep
+from lab.slots import fetch_kit
 
 #: package: a program of it
 NEEDED = {
@@ -33,27 +33,19 @@ NEEDED = {
     "qemu-utils": "qemu-img",
     "mmdebstrap": "mmdebstrap",
     "e2fsprogs": "mke2fs",
+    "dosfstools": "mkfs.vfat",
+    "fdisk": "sfdisk",
+    "mtools": "mcopy",
+    "u-boot-tools": "mkimage",
 }
-KERNEL_PACKAGES = ("linux-image-cloud-arm64", "busybox-static")
-#: In the order of loading. NVMe and ext4 are built in, so there is no initrd.
-MODULES = (
-    "virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover", "net_failover",
-    "virtio_net", "virtio-rng",
-)  # fmt: skip
+U_BOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 _BOOT_S = 180.0
-_DISK_MB = 900
-_INIT = f"""\
-#!/lab/busybox sh
-export PATH=/lab
-/lab/busybox --install -s /lab
-mount -t devtmpfs d /dev; mount -t proc p /proc; mount -t sysfs s /sys
-mount -t tmpfs -o mode=755 r /run; mount -t tmpfs -o mode=1777 t /tmp
-mkdir -p /run/sshd /dev/shm /dev/pts; mount -t devpts d /dev/pts; mount -t tmpfs s /dev/shm
-for name in {" ".join(MODULES)}; do insmod /lab/$name.ko; done
-ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; hostname virtual
-sed -n 's/.*lab.key=\\([^ ]*\\).*/ssh-ed25519 \\1/p' /proc/cmdline > /run/authorized_keys
-/usr/sbin/sshd -D -e -f /etc/ssh/lab.conf
-poweroff -f
+_SLOT_TOOL = """\
+good=$(sed -n 's/^good=//p' /boot/slot.env); tries=$(sed -n 's/^tries=//p' /boot/slot.env)
+try=$(sed -n 's/^try=//p' /boot/slot.env)
+case $1 in good) good=$2 tries=0;; try) try=$2 tries=$3;; esac
+printf 'good=%s\ntries=%s\ntry=%s\n' "$good" "$tries" "$try" | dd of=/boot/slot.env conv=notrunc 2> /dev/null
+sync; sed -n p /boot/slot.env
 """
 
 
@@ -63,15 +55,18 @@ class VirtualArm(Machine):
     def __init__(self, keyring: Keyring) -> None:
         if why := missing_packages(NEEDED):
             pytest.skip(why)
+        if not U_BOOT.exists():
+            pytest.skip("needs apt-get install u-boot-qemu")
         if os.getuid() != 0:
             pytest.skip("a virtual ARM machine needs root here, to write its disk with the guest's users")
         super().__init__(keyring, USER, free_port())
-        self.kit = _kit()
-        self.host_key = (self.kit / "host_key.pub").read_text().strip()
+        kit = fetch_kit()
+        self.host_key = (kit / "host_key.pub").read_text().strip()
         keyring.know(self.port, self.host_key)
         self.folder = Path(tempfile.mkdtemp(prefix="edgekit-lab-"))
+        self._disk = str(self.folder / "disk.qcow2")
         self._qemu: subprocess.Popen[bytes] | None = None
-        layer = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(self.kit / "disk"), self._disk]
+        layer = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(kit / "disk"), self._disk]
         subprocess.run(layer, check=True)
 
     @property
@@ -79,20 +74,46 @@ class VirtualArm(Machine):
         """What it said since it was switched on."""
         return (self.folder / "console").read_text(errors="replace")
 
+    @property
+    def slot(self) -> str:
+        """The one that runs, A or B, by the kernel's command line."""
+        return self.root("sed -n 's/.*lab.slot=\\([AB]\\).*/\\1/p' /proc/cmdline").strip()
+
+    @property
+    def starts(self) -> list[str]:
+        """What the boot loader has said of every start since the power was switched on: `slot=B tries=1`."""
+        lines = self.console.splitlines()
+        return [line.removeprefix("BOOT ").strip() for line in lines if line.startswith("BOOT slot=")]
+
+    def root(self, command: str) -> str:
+        """What a command of the machine's root prints."""
+        words = ["ssh", *self.ssh_options, "-o", "BatchMode=yes", "-p", str(self.port), f"root@{HOST}"]
+        done = subprocess.run([*words, command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def slot_tool(self, words: str) -> str:
+        """`good B`, or `try B 2`; what slot.env says then."""
+        return self.root(f"PATH=/lab; set -- {words}\n{_SLOT_TOOL}")
+
+    def reboot(self) -> None:
+        """Start anew by the boot loader; returns when its sshd answers."""
+        before = len(self.starts)
+        self.root("sync; (sleep 0.2; /lab/busybox reboot -f) > /dev/null 2>&1 < /dev/null &")
+        while len(self.starts) == before:
+            time.sleep(0.05)
+        self._await_sshd()
+
     def boot(self) -> None:
-        """Switch it on; returns when its sshd answers."""
-        key = self.keyring.public.split()[1]
-        line = f"root=/dev/nvme0n1 rw init=/lab/init console=ttyAMA0 panic=-1 quiet lab.key={key}"
+        """Switch it on; returns when its sshd answers. The client's key is handed to whichever system starts."""
         words = [*DIES_WITH_US, "qemu-system-aarch64", "-M", "virt", "-cpu", CORE, "-smp", "2", "-m", "1024"]
-        words += ["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"]
-        words += ["-serial", f"file:{self.folder}/console"]
-        words += ["-kernel", str(self.kit / "vmlinuz"), "-append", line]
+        words += ["-nodefaults", "-display", "none", "-monitor", "none", "-serial", f"file:{self.folder}/console"]
+        words += ["-bios", str(U_BOOT), "-fw_cfg", f"name=opt/lab.key,string={self.keyring.public}"]
         words += ["-drive", f"file={self._disk},if=none,id=disk,format=qcow2", "-device", "nvme,drive=disk,serial=1"]
         words += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{HOST}:{self.port}-:22"]
         words += ["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"]
-        qemu = self._qemu = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if not await_banner(self.port, lambda: qemu.poll() is None, _BOOT_S):
-            raise AssertionError(f"the virtual machine did not come up; it said {self.console[-2000:]}")
+        self._qemu = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._await_sshd()
 
     def cut_power(self) -> None:
         """All at once."""
@@ -106,9 +127,10 @@ class VirtualArm(Machine):
         self.cut_power()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    @property
-    def _disk(self) -> str:
-        return str(self.folder / "disk.qcow2")
+    def _await_sshd(self) -> None:
+        qemu = self._qemu
+        if qemu is None or not await_banner(self.port, lambda: qemu.poll() is None, _BOOT_S):
+            raise AssertionError(f"the virtual machine did not come up; it said {self.console[-2000:]}")
 
 
 @pytest.fixture
@@ -117,46 +139,3 @@ def virtual(keyring: Keyring) -> Iterator[VirtualArm]:
     machine = VirtualArm(keyring)
     yield machine
     machine.stop()
-
-
-def _kit() -> Path:
-    """The folder with disk, kernel and host key; made on the first call."""
-    userland, wheels = fetch_device()
-    kernel = fetch_userland(default_cache(), print, KERNEL_PACKAGES)
-    parts = [userland.name, wheels.parent.name, kernel.name, _INIT, SSHD_CONFIG, str(_DISK_MB)]
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-    def fill(folder: Path) -> None:
-        folder.mkdir()
-        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-            _make_disk(Path(work), userland, wheels, kernel, folder)
-        shutil.copy(next((kernel / "boot").glob("vmlinuz-*")), folder / "vmlinuz")
-
-    return keep(default_cache() / f"virtual-{digest}", fill)
-
-
-def _make_disk(work: Path, userland: Path, wheels: Path, kernel: Path, kit: Path) -> None:
-    """An ext4 image of the userland, with ours laid over it while it is made."""
-    for name in ("disk", "upper", "root"):
-        (work / name).mkdir()
-    disk = work / "disk"
-    (kit / "host_key.pub").write_text(write_system(disk, userland) + "\n")
-    config = SSHD_CONFIG.format(host="0.0.0.0", port=22, keys="/run/authorized_keys", venv=VENV, more="LAB=virtual")
-    (disk / "etc" / "ssh" / "lab.conf").write_text(config)
-    lab = disk / "lab"
-    lab.mkdir()
-    (lab / "init").write_text(_INIT)
-    (lab / "init").chmod(0o755)
-    shutil.copy(kernel / "bin" / "busybox", lab)
-    for module in MODULES:
-        shutil.copy(next((kernel / "lib" / "modules").rglob(f"{module}.ko")), lab)
-    shutil.copytree(wheels, disk / SITE, dirs_exist_ok=True)
-    make = ["mke2fs", "-q", "-t", "ext4", "-d", "root", str(kit / "disk"), f"{_DISK_MB}M"]
-    layers = f"lowerdir={userland},upperdir=disk,workdir=upper"
-    script = f"mount -t overlay overlay -o {shlex.quote(layers)} root && exec {shlex.join(make)}"
-    made = subprocess.run(
-        ["unshare", "--mount", "/bin/sh", "-c", script], cwd=work, capture_output=True, text=True, check=False
-    )
-    if "mount" in made.stderr:
-        pytest.skip(f"the virtual machine's disk cannot be made here: {made.stderr.strip()}")
-    assert made.returncode == 0, made.stderr
