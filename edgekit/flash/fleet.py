@@ -170,7 +170,7 @@ class _Fleet:
             self._note(wave, result)
         failed = self._failed(wave)
         if failed > may_fail:
-            why = f"{wave.name}: {failed} of {len(wave.devices)} devices failed, {may_fail or 'none'} may"
+            why = f"{wave.name}: {failed} of {len(wave.devices)} failed, {may_fail or 'none'} may"
             self.record.append("halt", wave=wave.name, why=why)
             self._go_back(wave)
         elif self.stop.is_set() and self._has_more():

@@ -125,7 +125,7 @@ def test_a_bad_device_in_the_canary_stops_the_fleet_and_the_canary_goes_back(tmp
     record = begin(tmp_path, bundle, devices, "2", "1", "100%")
     done = go(bundle, devices, record, seen=seen)
     assert outcomes(done) == ["rolled-back", "failed", "not-tried"]
-    assert done.halted == "canary: 1 of 2 devices failed, none may"
+    assert done.halted == "canary: 1 of 2 failed, none may"
     assert seen.backs == [("canary", 1, done.halted)]
     assert seen.waves == [("canary", 2)]
     assert done.results[0].previous == old.digest
@@ -207,7 +207,7 @@ def test_waves_go_on_while_few_enough_fail(tmp_path: Path, bundle: Bundle, monke
     record = begin(tmp_path, bundle, devices, "1", "25%", "10%")
     done = go(bundle, devices, record, parallel=3, seen=seen)
     assert seen.waves == [("canary", 1), ("wave 1", 11), ("wave 2", 11), ("wave 3", 11)]
-    assert done.halted == "wave 3: 2 of 11 devices failed, 1 may"
+    assert done.halted == "wave 3: 2 of 11 failed, 1 may"
     gone_back = [result.device for result in done.results if result.outcome == "rolled-back"]
     assert set(gone_back) <= {f"d{n}" for n in range(23, 34)} - bad
     assert [r.outcome for r in done.results[34:]] == ["not-tried"] * 7

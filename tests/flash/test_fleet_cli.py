@@ -55,7 +55,7 @@ def events(record: Path) -> list[dict[str, Any]]:
 
 def wait_for(record: Path, enough: Callable[[list[str]], bool]) -> None:
     """Until the record's events are enough."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (record.exists() and enough([str(event["event"]) for event in whole_events(record)])):
         assert time.monotonic() < deadline
         time.sleep(0.02)
