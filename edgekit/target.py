@@ -37,7 +37,7 @@ class Wheels(Table):
 
     pythons: Annotated[
         tuple[Annotated[str, Field(pattern=r"^3\.\d{1,2}$")], ...],
-        Field(strict=False, min_length=1, description="the Pythons of such devices: 3.11 is Debian 12's"),
+        Field(strict=False, description="the Pythons of such devices: 3.11 is Debian 12's"),
     ] = ("3.11",)
     glibc: Annotated[str, Field(pattern=r"^2\.\d{1,2}$", description="the oldest of such devices")] = "2.36"
 

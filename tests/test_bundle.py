@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -148,6 +149,21 @@ def test_requirements_pin_the_targets_runtime(tmp_path: Path, runtime: str) -> N
         "numpy>=2.1; python_version >= '3.13'",
         "tokenizers==0.23.3",
     ]
+
+
+def test_wheels_come_along_and_are_what_the_card_installs(tmp_path: Path) -> None:
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    (folder / "x-1-py3-none-any.whl").write_bytes(b"a wheel")
+    (folder / "artifact.json").write_text("{}")
+    wheels = Artifact("wheels", "d" * 64, "wheels", folder, {"pythons": ["3.11"]}, (), {}, 0.0, "")
+    plain, made = make(tmp_path / "a"), make(tmp_path / "b", wheels=wheels)
+    assert set(made.manifest["files"]) - set(plain.manifest["files"]) == {"wheels/x-1-py3-none-any.whl"}
+    assert made.manifest["files"]["wheels/x-1-py3-none-any.whl"]["sha256"] == hashlib.sha256(b"a wheel").hexdigest()
+    assert made.manifest["wheels"] == {"pythons": ["3.11"]}
+    install = "pip install --no-deps --no-index --find-links wheels -r requirements.txt"
+    assert install in (made.path / "README.md").read_text()
+    assert "pip install --no-deps -r requirements.txt" in (plain.path / "README.md").read_text()
 
 
 def test_an_older_bundle_is_replaced_and_anything_else_is_not(tmp_path: Path) -> None:

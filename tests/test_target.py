@@ -45,6 +45,11 @@ def test_extends_goes_into_tables(tmp_path: Path) -> None:
         (OWN.replace("[16, 64]", "[64, 16]"), "expected rising lengths"),
         (OWN.replace("aarch64", "riscv"), "key 'arch': found 'riscv'"),
         (OWN.replace("version =", "verzion ="), "runtime: unknown key 'verzion'; did you mean 'version'?"),
+        (
+            OWN + '[wheels]\npythons = ["3.11.2"]\n',
+            "wheels: key 'pythons': found '3.11.2', expected String should match",
+        ),
+        (OWN + '[wheels]\nglibc = "musl"\n', "wheels: key 'glibc': found 'musl'"),
         ('schema = 1\nextends = "raspberypi"\n', "did you mean 'raspberrypi'?"),
         ("schema = 1\nextends = 3\n", "expected the name of a target"),
     ],

@@ -72,8 +72,9 @@ def make_artifact(place: Path, width: int = WIDTH) -> Path:
 
 
 def pack_tiny(
-    model: Path, folder: Path, *, arch: str = "aarch64", labels: Sequence[str] = ("bad", "good"), error: float = 0.0
-) -> Path:
+    model: Path, folder: Path, *, arch: str = "aarch64", labels: Sequence[str] = ("bad", "good"), error: float = 0.0,
+    wheels: Artifact | None = None,
+) -> Path:  # fmt: skip
     """A bundle of `make_artifact`'s folder at `folder`. `error` is added to a golden logit: a wrong promise."""
     from tokenizers import Tokenizer
 
@@ -98,7 +99,7 @@ def pack_tiny(
     return pack(
         folder, name=folder.name, recipe={"schema": 1}, target={"arch": arch},
         steps=[(quantized, "quantize", {}), (validated, "validate", options)],
-        teacher={"name": "none", "licence": None}, sample_task=False,
+        teacher={"name": "none", "licence": None}, sample_task=False, wheels=wheels,
     ).path  # fmt: skip
 
 

@@ -53,6 +53,10 @@ def command(
         raise click.UsageError("--python says which wheels --with-runtime brings; give both")
     plan = plan_from(**what)
     wheels_for = (pythons or plan.target.wheels.pythons) if with_runtime else ()
+    if with_runtime and not wheels_for:
+        raise click.UsageError(
+            f"--with-runtime: target {plan.target.name} names no Python of its devices; give --python"
+        )
     console = open_console(stderr=as_json)
     reporter = open_reporter(console, quiet)
     if plan.inputs.is_sample:

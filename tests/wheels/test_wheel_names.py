@@ -85,7 +85,7 @@ def log(*files: str, versions: str = "none", requirement: str = "ai-edge-litert=
     )
     return (
         f"{skipped}{more}ERROR: Could not find a version that satisfies the requirement {requirement} "
-        f"(from versions: {versions})\nERROR: No matching distribution found for {requirement}\nException information:\n"
+        f"(from versions: {versions})\nERROR: No matching distribution found for {requirement}\nException:\n"
     )
 
 
