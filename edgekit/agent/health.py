@@ -7,6 +7,7 @@ from typing import Any
 
 from .base import Base
 from .errors import Failed
+from .memory import memory_hints
 from .place import Watched, check_service
 from .release import run_golden
 
@@ -33,5 +34,8 @@ def check_health(base: Base, digest: str, python: str, service: Watched | None, 
     if base.target(base.current) != digest:
         raise Failed(f"{base.current} does not lead to release {digest[:16]}")
     report, _ = run_golden(base.current, python, time_for.next_s())
-    check_service(service, digest, base.current.lstat().st_mtime, time_for.next_s())
+    try:
+        check_service(service, digest, base.current.lstat().st_mtime, time_for.next_s())
+    except Failed as failure:
+        raise Failed("; ".join((str(failure), *memory_hints(base, digest))), **failure.facts) from None
     return report

@@ -16,14 +16,16 @@ from typing import Any
 
 from . import disk
 from .base import Base
-from .errors import Failed, Refused, Trouble
+from .errors import Failed, Refused, Trouble, explain
 from .execute import own_python, tell
+from .memory import limit_mb
 from .place import RECORD, Place, ask_health, recorded
 from .protocol import Request
-from .release import VERIFY_S, check_release, keep_verified, measured_peak_mb, run_golden
+from .release import check_release
 from .systemd import (
     NAME,
     account,
+    check_credentials,
     check_systemd,
     last_lines,
     linger_hint,
@@ -37,8 +39,6 @@ from .unit import Unit
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8476
 START_S, REMOVE_S = 200.0, 60.0
-#: Loading and checking need what the golden samples needed, and at a switch two releases are there at once.
-WORKERS, SPARE, SUPERVISOR_MB = 2, 1.25, 64.0
 NO_VIEW = "no user namespaces here: it runs without a private /tmp and a read-only system"
 _NAMESPACE_FAILED = ("226", "217", "218")  # systemd.exec(5), exit codes: NAMESPACE, USER, CAPABILITIES
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
@@ -48,8 +48,8 @@ def service(base: Base, request: Request) -> dict[str, Any]:
     """action: install, remove, status or restart; scope: user or system.
 
     install also takes host, port, socket (true: a Unix socket instead), token_file, group (of the socket), python and
-    memory_max_mb; what is there already is replaced, and goes on undisturbed where it is the same. Answers with
-    `status`'s fields, `memory_max_mb`, `memory_measured`, `hints`, and `restarted`.
+    memory_max_mb; what is there already goes on undisturbed where it is the same, else it is replaced, and put back
+    where that fails. Answers with `status`'s fields, `memory_max_mb`, `memory_measured`, `hints`, and `restarted`.
     """
     action, scope = request.text("action"), request.text_or_none("scope") or "user"
     actions = {"install": _install, "remove": _remove, "status": _status, "restart": _restart}
@@ -75,8 +75,10 @@ def _install(base: Base, scope: str, request: Request) -> dict[str, Any]:
             raise Refused(f"{path!r:.80}: has characters that no unit file can hold")
     if place.token_file and not os.access(place.token_file, os.R_OK):
         raise Refused(f"token_file {place.token_file}: cannot be read here; (umask 077; openssl rand -hex 32 > FILE)")
+    if place.token_file and scope == "system":
+        check_credentials()
     limit = request.number_or_none("memory_max_mb")
-    memory_mb = limit or _measured_limit_mb(base, digest)
+    memory_mb = limit or limit_mb(base, scope, digest)
     runtime = json.loads(manifest.content).get("runtime")
     unit = Unit(
         current=base.current,
@@ -94,13 +96,10 @@ def _install(base: Base, scope: str, request: Request) -> dict[str, Any]:
     hints = _goes_on(base, scope, unit, place, digest)
     restarted = hints is None
     if hints is None:
+        hints = _replace(scope, unit, place, request.number("start_s", START_S))
         disk.write_file(base.path / RECORD, (json.dumps(place.__dict__, sort_keys=True) + "\n").encode())
-        hints = _start(scope, unit, request.number("start_s", START_S))
         base.write_down("service", action="install", scope=scope, url=place.url)
     answer = _status(base, scope, request)
-    health = answer["health"] or {"error": "nobody answers there"}
-    if not health.get("ok"):
-        raise Failed(f"{NAME} runs, but does not serve: {health.get('error')}", log=last_lines(scope))
     hints += answer["hints"]
     return {**answer, "memory_max_mb": round(memory_mb, 1), "memory_measured": limit is None, "hints": hints,
             "restarted": restarted}  # fmt: skip
@@ -122,6 +121,32 @@ def _with_view(unit: Unit, own_view: bool) -> Unit:
     return Unit(**{**unit.__dict__, "own_view": own_view})
 
 
+def _replace(scope: str, unit: Unit, place: Place, start_s: float) -> list[str]:
+    """Let it serve in the place of what is there; as `_start`. Raises Failed once that is there again."""
+    before = disk.read_file(unit_file(scope), 1 << 16)
+    try:
+        hints = _start(scope, unit, start_s)
+        health = _health(place) or {"error": "nobody answers there"}
+        if not health.get("ok"):
+            raise Failed(f"{NAME} runs, but does not serve: {health.get('error')}", log=last_lines(scope))
+    except (Trouble, OSError) as error:
+        why, facts = (str(error), error.facts) if isinstance(error, Trouble) else (explain(error), {})
+        raise Failed(f"{why}; {_put_back(scope, before, start_s)}", **facts) from None
+    return hints
+
+
+def _put_back(scope: str, before: bytes | None, start_s: float) -> str:
+    """The unit that was there is there again, and runs; what holds now, in words."""
+    if before is None:
+        _take_away(scope)
+        return "no service is installed, as before"
+    disk.write_file(unit_file(scope), before)
+    try_systemctl(scope, "daemon-reload")
+    try_systemctl(scope, "reset-failed", NAME)  # systemd counts the starts that failed
+    code, said = try_systemctl(scope, "restart", NAME, timeout_s=start_s)
+    return "the service as it was before runs again" if code == 0 else f"nor does it start as it was before: {said}"
+
+
 def _start(scope: str, unit: Unit, start_s: float) -> list[str]:
     """Write the unit, enable and start it; what it had to do without, in words."""
     tell("starting the service")
@@ -140,13 +165,17 @@ def _start(scope: str, unit: Unit, start_s: float) -> list[str]:
 
 
 def _remove(base: Base, scope: str, request: Request) -> dict[str, Any]:
-    try_systemctl(scope, "disable", "--now", NAME, timeout_s=REMOVE_S)
     was_there = unit_file(scope).exists()
-    disk.remove(unit_file(scope))
+    _take_away(scope)
     disk.remove(base.path / RECORD)
-    systemctl(scope, "daemon-reload")
     base.write_down("service", action="remove", scope=scope)
     return {"scope": scope, "removed": was_there}
+
+
+def _take_away(scope: str) -> None:
+    try_systemctl(scope, "disable", "--now", NAME, timeout_s=REMOVE_S)
+    disk.remove(unit_file(scope))
+    systemctl(scope, "daemon-reload")
 
 
 def _restart(base: Base, scope: str, request: Request) -> dict[str, Any]:
@@ -205,17 +234,6 @@ def _group(request: Request, scope: str, place: Place) -> str | None:
     if group is not None and (scope != "system" or not place.socket or not _ACCOUNT.match(group)):
         raise Refused(f"group {group!r:.40}: for the Unix socket of a system service; a name such as edgekit")
     return group
-
-
-def _measured_limit_mb(base: Base, digest: str) -> float:
-    """For two workers, from the most that the golden samples took here, or now take."""
-    peak_mb = measured_peak_mb(base, digest)
-    if peak_mb is None:
-        tell("measuring what it needs of memory")
-        python = base.interpreter(digest, None, own_python())
-        keep_verified(base, digest, python, *run_golden(base.folder(digest), python, VERIFY_S))
-        peak_mb = measured_peak_mb(base, digest)
-    return WORKERS * SPARE * (peak_mb or 0) + SUPERVISOR_MB
 
 
 def _all_may_read(base: Base, digest: str) -> bool:

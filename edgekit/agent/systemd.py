@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,8 @@ NAME = "edgekit.service"
 #: Where systemd runs the system (sd_booted(3)).
 BOOTED = Path("/run/systemd/system")
 CALL_S = 30.0
+#: Hands a file to a service whose user may not read it (systemd.exec(5), LoadCredential).
+_HANDS_OVER_SINCE = 247
 
 
 def check_systemd(scope: str) -> None:
@@ -28,6 +31,16 @@ def check_systemd(scope: str) -> None:
     if scope == "user" and not runtime_folder(scope).is_dir():
         name = account(os.getuid())
         raise Refused(f"no user manager of systemd runs for {name}: sudo loginctl enable-linger {name}")
+
+
+def check_credentials() -> None:
+    """Raise Refused where this systemd cannot hand a token over; one that does not say which it is, may."""
+    found = re.match(r"\D{0,20}(\d{1,4})", try_systemctl("system", "show", "--value", "--property=Version")[1])
+    if found and int(found[1]) < _HANDS_OVER_SINCE:
+        raise Refused(
+            f"systemd {found[1]} hands no token to a service of the system, {_HANDS_OVER_SINCE} and newer do: "
+            "a service of the user, without --sudo, reads it by itself"
+        )
 
 
 def account(number: int) -> str:

@@ -1,7 +1,7 @@
 """The systemd unit that serves what `current` leads to: what it may do, and nothing more.
 
 Settings: systemd.exec(5), systemd.resource-control(5), systemd.service(5); of systemd 245 (Debian 11, Ubuntu 20.04) and
-newer. An older one passes over what it does not know.
+newer. An older one passes over what it does not know; LoadCredential, of 247, is asked for only where it is known.
 """
 
 from __future__ import annotations

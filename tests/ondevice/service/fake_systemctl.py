@@ -1,7 +1,7 @@
 """Stands for `systemctl` in tests: starts what a unit says, waits until it is ready, and keeps what it was told.
 
 Folder FAKE_SYSTEMD: calls (a line each), fail (exit status of a start that fails; where the unit holds PrivateUsers
-only, for `fail-view`), pid.
+only, for `fail-view`), fail-with (what a unit holds that does not start), version, pid.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def start() -> int:
     for name, applies in (("fail", True), ("fail-view", "PrivateUsers" in UNIT.read_text())):
         if applies and (STATE / name).exists():
             return 1
+    if (STATE / "fail-with").exists() and (STATE / "fail-with").read_text() in UNIT.read_text():
+        return 1
     if "RuntimeDirectory=edgekit" in UNIT.read_text():
         Path(os.environ["XDG_RUNTIME_DIR"], "edgekit").mkdir(exist_ok=True)
     place = str(STATE / "notify")
@@ -73,6 +75,7 @@ def main(given: list[str]) -> int:
         values = {"ActiveState": "active" if runs else "failed", "UnitFileState": "enabled"}
         failed = [path.read_text() for path in STATE.glob("fail*")]
         values["ExecMainStatus"] = failed[0] if failed else "0"
+        values["Version"] = (STATE / "version").read_text() if (STATE / "version").exists() else "252.39-1~deb12u1"
         print(values[next(word for word in given if "property" in word).partition("=")[2]])
     return 0
 
