@@ -19,7 +19,7 @@ firstboot.py   what is laid into the image for the first boot
 
 from __future__ import annotations
 
-from .firstboot import WAYS
+from .firstboot import WAYS, Way
 from .steps import ImageOptions, ImageResult, Step, make_image
 
-__all__ = ["WAYS", "ImageOptions", "ImageResult", "Step", "make_image"]
+__all__ = ["WAYS", "ImageOptions", "ImageResult", "Step", "Way", "make_image"]

@@ -171,6 +171,8 @@ class _Run:
 
     def go(self, is_xz: bool) -> ImageResult:
         """The steps in their order."""
+        if not is_xz:
+            read_table(self.base, self.name)  # what can be refused at once is not copied first
         with self._step("copy") as note:
             base_sha256 = copy_image(self.base, is_xz, self.partial, self.watcher.progress)
             note.append(f"{self.partial.stat().st_size / 1e6:.1f} MB; the original's sha256 is {base_sha256}")
