@@ -1,9 +1,11 @@
-"""Flashing over a real sshd: what travels, what is refused, and what a line that breaks leaves."""
+"""Flashing over a real sshd: what travels, what is refused, and what a line that breaks leaves. More faults:
+test_faults_ssh.py, and what a user reads of them: test_bad_input.py.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 from counting_proxy import CountingProxy
 from fake_bundle import MODEL_BYTES, assert_runs, make_bundle
+from faulty import wait_for_agents
+from lab.moments import At
 from lab.sshd import Sshd, StartSshd
 
 from edgekit.bundle import Bundle
@@ -46,30 +50,6 @@ def sent(bundle: Bundle, sshd: Sshd) -> FlashResult:
     assert (result.outcome, result.error) == ("flashed", None)
     assert_runs(sshd.base, bundle)
     return result
-
-
-class At(Silent):
-    """Calls `act` once: when `step` begins, or `delay_s` after that, or at a transfer's first byte."""
-
-    def __init__(self, step: str, act: Callable[[], object], delay_s: float = 0.0, bytes_sent: int = 0) -> None:
-        self.steps: list[str] = []
-        self._step, self._act, self._delay_s, self._bytes_sent = step, act, delay_s, bytes_sent
-        self._timer: threading.Timer | None = None
-
-    def started(self, device: str, step: str) -> None:
-        self.steps.append(step)
-        if step == self._step and not self._bytes_sent and not self._timer:
-            self._timer = threading.Timer(self._delay_s, self._act)
-            if self._delay_s:
-                self._timer.start()
-            else:
-                self._act()
-
-    def progress(self, done: int, total: int) -> None:
-        if self._bytes_sent and done >= self._bytes_sent:
-            self._bytes_sent = 0
-            self._timer = threading.Timer(0, self._act)
-            self._act()
 
 
 def test_a_bundle_arrives_is_checked_and_becomes_current(sshd: Sshd, bundle: Bundle, tmp_path: Path) -> None:
@@ -146,16 +126,6 @@ def test_a_line_cut_at_any_step_leaves_a_healthy_device_and_the_next_goes_on(
     again = send(new, sshd)
     assert again.ok, again.error
     assert_runs(sshd.base, new)
-
-
-def wait_for_agents(sshd: Sshd) -> None:
-    """The device finishes by itself what was under way when the line broke."""
-    threads = threading.Event()
-    for _ in range(200):
-        if not sshd.processes():
-            return
-        threads.wait(0.05)
-    pytest.fail("something still runs on the device")
 
 
 def test_a_transfer_goes_on_where_it_was_cut(sshd: Sshd, tmp_path: Path) -> None:
@@ -241,17 +211,6 @@ def test_another_python_that_has_the_runtime_is_found(start_sshd: StartSshd, bun
     assert result.ok
 
 
-def test_a_device_without_python_says_so(start_sshd: StartSshd, bundle: Bundle, tmp_path: Path) -> None:
-    bare = tmp_path / "bin"
-    bare.mkdir()
-    for name in ("sh", "cat", "mkdir", "wc", "mv", "rm", "sync"):
-        (bare / name).symlink_to(f"/bin/{name}")
-    result = send(bundle, start_sshd(path=str(bare)))
-    assert result.exit_code == 10
-    assert result.error is not None
-    assert "no python3 there, which edgekit needs (3.9 or newer): sudo apt install python3" in result.error
-
-
 def test_a_named_python_that_is_not_there_is_not_replaced(sshd: Sshd, bundle: Bundle) -> None:
     result = flash(bundle, device_of(sshd, python="/usr/bin/python3.99"), options(sshd))
     assert result.error is not None
@@ -267,42 +226,6 @@ def test_a_full_disk_is_refused_before_anything_travels(start_sshd: StartSshd, b
     assert "MB are needed" in result.error
     assert result.transfer.bytes_sent == 0
     assert_runs(small.base, bundle)
-
-
-def test_a_disk_that_fills_up_meanwhile_is_one_line(start_sshd: StartSshd, bundle: Bundle, tmp_path: Path) -> None:
-    small = start_sshd(disk_mb=12)
-    sent(bundle, small)
-    new = make_bundle(tmp_path / "new", 2, model=2)
-    ballast = small.home / "ballast"
-
-    def fill() -> None:
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"\1" * 65536)
-                    file.flush()
-            except OSError:
-                return
-
-    result = send(new, small, At("send", fill))
-    assert not result.ok
-    assert result.error is not None
-    assert "\n" not in result.error
-    assert_runs(small.base, bundle)
-    ballast.unlink()
-    sent(new, small)
-
-
-def test_a_read_only_device_is_one_line(start_sshd: StartSshd, bundle: Bundle, tmp_path: Path) -> None:
-    board = start_sshd(disk_mb=16)
-    sent(bundle, board)
-    board.set_read_only(True)
-    result = send(make_bundle(tmp_path / "new", 2), board)
-    assert result.exit_code == 10
-    assert result.error is not None
-    assert "read-only" in result.error
-    assert_runs(board.base, bundle)
-    board.set_read_only(False)
 
 
 def test_two_at_once_one_is_refused_or_waits(sshd: Sshd, bundle: Bundle, tmp_path: Path) -> None:
