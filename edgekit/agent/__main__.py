@@ -64,11 +64,12 @@ def serve(words: Sequence[str], asked: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Failed(f"request: not JSON: {str(error)[:120]}") from None
     base, command = Base(request.text("base")), words[0]
-    if command in CHANGING:
+    if command in CHANGING and not (command == "want" and request.flag("dry")):
         with base.locked(request.number("wait_s", 0)):
             recovered = recover(base)
             return _call(CHANGING, command, base, request, recovered)
-    return _call(READING, command, base, request, _recover_if_idle(base))
+    recovered = _recover_if_idle(base) if command in READING else None
+    return _call({**READING, **CHANGING}, command, base, request, recovered)
 
 
 def _call(

@@ -119,9 +119,12 @@ class Base:
         return check_signature(signature, digest, self.signers)
 
     def check_order(self, digest: str, signature: Signature | None, allow_older: bool) -> None:
-        """Refuse what was signed before that which runs, where signatures count at all."""
+        """Refuse what was signed before that which runs, where signatures count at all.
+
+        Also that which runs itself with an earlier signature: the later one is what orders all that comes.
+        """
         current = self.target(self.current)
-        if not self.trusts_signed_only or current is None or current == digest:
+        if not self.trusts_signed_only or current is None:
             return
         try:
             runs = self.signature(current)

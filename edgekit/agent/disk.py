@@ -30,6 +30,13 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
+def nearest(path: Path) -> Path:
+    """The path, or what is there of it."""
+    while not os.path.lexists(path):
+        path = path.parent
+    return path
+
+
 def write_new(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file's bytes and push them to the disk; its name is the folder's business."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from .base import MAX_JOURNAL_BYTES, Base
 from .errors import Refused
 from .manifest import MAX_BYTES, is_digest
 from .protocol import Request
+from .receive import WANT
 
 KEPT_LINES = 1000
 SHOWN_LINES = 20
+#: A flash that has written nothing for so long has ended.
+UNDER_WAY_S = 3600.0
 
 
 def show(base: Base, request: Request) -> dict[str, Any]:
@@ -62,11 +66,17 @@ def _bytes(folder: Path) -> int:
 
 
 def prune(base: Base, request: Request) -> dict[str, Any]:
-    """Remove all but current, previous and the `keep` newest others, and what then belongs to nothing."""
+    """Remove all but current, previous and the `keep` newest others, and what then belongs to nothing.
+
+    What a flash may still be at stays: what is coming in, and what was announced, unless `incoming` says otherwise.
+    """
     keep = int(request.number("keep", 0))
     base.prepare()
     free = _free(base)
-    used = {base.target(base.current), base.target(base.previous)}
+    incoming = list(base.incoming.iterdir())
+    under_way = any(_is_young(path) for path in incoming) and not request.flag("incoming")
+    awaited = {p.stem for p in incoming if p.suffix == WANT} if under_way else set()
+    used = {base.target(base.current), base.target(base.previous), *awaited}
     others = [digest for digest in _newest_first(base) if digest not in used]
     for digest in others[keep:]:
         aside = base.releases / f".old-{digest}"
@@ -76,7 +86,7 @@ def prune(base: Base, request: Request) -> dict[str, Any]:
     kept = set(base.digests())
     notes = [p for p in base.releases.iterdir() if p.suffix in (".python", ".verified") and p.stem not in kept]
     blobs = [p for p in base.blobs.iterdir() if p.lstat().st_nlink == 1]
-    incoming = list(base.incoming.iterdir())
+    incoming = [] if under_way else incoming
     runtimes = _unused_runtimes(base, kept)
     agents = [p for p in base.agents.iterdir() if p.name != own_name()]
     for path in (*notes, *blobs, *incoming, *runtimes, *agents):
@@ -89,8 +99,14 @@ def prune(base: Base, request: Request) -> dict[str, Any]:
         "blobs": len(blobs),
         "incoming": len(incoming),
         "runtimes": [p.name for p in runtimes],
+        "under_way": sorted(awaited),
         "freed_bytes": max(_free(base) - free, 0),
     }
+
+
+def _is_young(path: Path) -> bool:
+    """Whether a file was written within the last hour, by a clock that may have been set since."""
+    return abs(time.time() - path.lstat().st_mtime) < UNDER_WAY_S
 
 
 def own_name() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import platform
 import re
@@ -11,10 +12,15 @@ import subprocess
 import time
 from pathlib import Path
 
+from . import disk
 from .base import Base
-from .errors import Failed
+from .errors import Failed, Trouble, explain
 from .execute import environment, own_python
+from .manifest import SIGNATURE_NAME
 from .protocol import ProbeAnswer, Request
+from .release import check_release
+from .switch import pending_digest
+from .trust import MAX_BYTES as MAX_SIGNATURE_BYTES
 
 _VERSION = re.compile(r"python(\d+\.\d+)\Z")
 _FOLDERS = ("/usr/local/bin", "/usr/bin", "/opt/bin")
@@ -36,6 +42,7 @@ def probe(base: Base, request: Request) -> ProbeAnswer:
     python = request.text_or_none("python") or own_python()
     problem = write_problem(base)
     current, previous = base.target(base.current), base.target(base.previous)
+    fault = _fault(base, current) if request.flag("check") and current else None
     return {
         "os": platform.system(),
         "system": _system(),
@@ -48,6 +55,10 @@ def probe(base: Base, request: Request) -> ProbeAnswer:
         "runtime": _versions(python, request.texts("packages")),
         "time_unix": round(time.time(), 3),
         "current": base.describe(current),
+        "current_whole": fault is None if request.flag("check") and current else None,
+        "current_problem": fault,
+        "current_signature": _signature_sha256(base, current) if current else None,
+        "pending": pending_digest(base),
         "previous": base.describe(previous),
         "releases": base.digests(),
         "trusts_signed_only": base.trusts_signed_only,
@@ -56,6 +67,26 @@ def probe(base: Base, request: Request) -> ProbeAnswer:
         "base_writable": problem is None,
         "problem": problem,
     }
+
+
+def _fault(base: Base, digest: str) -> str | None:
+    """Why a release may not run: it is not whole, or not trusted. None where it may."""
+    try:
+        check_release(base, digest)
+    except Trouble as trouble:
+        return str(trouble)
+    except OSError as error:
+        return explain(error)
+    return None
+
+
+def _signature_sha256(base: Base, digest: str) -> str | None:
+    """Of the signature file as it lies there; None where a release is unsigned."""
+    try:
+        content = disk.read_file(base.folder(digest) / SIGNATURE_NAME, MAX_SIGNATURE_BYTES)
+    except OSError:
+        return None
+    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def _system() -> str:
@@ -148,7 +179,7 @@ def _own_version(name: str) -> str | None:
 def _free_mb(base: Base) -> float | None:
     """What is free where the base lies or would lie."""
     try:
-        facts = os.statvfs(_nearest(base.path))
+        facts = os.statvfs(disk.nearest(base.path))
     except OSError:
         return None
     return round(facts.f_bavail * facts.f_frsize / 1e6, 1)
@@ -176,16 +207,9 @@ def _read(path: str) -> str:
         return ""
 
 
-def _nearest(path: Path) -> Path:
-    """The path, or what is there of it."""
-    while not os.path.lexists(path):
-        path = path.parent
-    return path
-
-
 def write_problem(base: Base) -> str | None:
     """Why nothing could be written to the base, in one line; None where it could."""
-    place = _nearest(base.path)
+    place = disk.nearest(base.path)
     if not place.is_dir():
         return f"{place}: is no folder; choose another base"
     if os.statvfs(place).f_flag & os.ST_RDONLY:

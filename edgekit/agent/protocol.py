@@ -26,7 +26,7 @@ class Release(TypedDict):
 
 
 class ProbeAnswer(TypedDict):
-    """`probe`: packages: [names]; python: null or path whose packages are meant."""
+    """`probe`: packages: [names]; python: null or path whose packages are meant; check: read all of current."""
 
     os: str  # "Linux"
     system: str  # the distribution as it calls itself
@@ -39,6 +39,13 @@ class ProbeAnswer(TypedDict):
     runtime: dict[str, str | None]
     time_unix: float
     current: Release | None
+    #: Whether it may run: as its manifest says, and trusted; None where nothing is current or `check` was not asked.
+    current_whole: bool | None
+    current_problem: str | None
+    #: sha256 of its signature file, None for an unsigned one.
+    current_signature: str | None
+    #: What a switch that another agent is at makes current; "unknown" where its note cannot be read.
+    pending: str | None
     previous: Release | None
     releases: list[str]
     trusts_signed_only: bool
@@ -58,7 +65,7 @@ class Needed(TypedDict):
 
 
 class WantAnswer(TypedDict):
-    """`want`: manifest (text); signature (text or null); allow_older."""
+    """`want`: manifest (text); signature (text or null); allow_older; dry (nothing is written, no lock is held)."""
 
     digest: str
     needed: list[Needed]

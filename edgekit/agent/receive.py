@@ -11,16 +11,20 @@ from .base import Base
 from .errors import Failed, Refused
 from .manifest import MAX_BYTES, NAME, SIGNATURE_NAME, File, Manifest, read_manifest
 from .protocol import Needed, Request, StageAnswer, WantAnswer
-from .release import stray_files, wrong_files
+from .release import check_release, stray_files, wrong_files
 from .trust import MAX_BYTES as MAX_SIGNATURE_BYTES
 from .trust import Signature, parse_signature
 
 #: Beside the files themselves: their inodes, the folders, the journal.
 SPARE_BYTES, SPARE_PER_FILE = 1 << 20, 8192
+WANT = ".want"
 
 
 def want(base: Base, request: Request) -> WantAnswer:
-    """Check what is announced, and say which of its files are not here. Only the announcement itself is written."""
+    """Check what is announced, and say which of its files are not here. Only the announcement itself is written.
+
+    With `dry` not even that: nothing is written, made or removed, and no lock is held.
+    """
     manifest = read_manifest(_encode(request.text("manifest"), "manifest"))
     signed = request.text_or_none("signature")
     signature = None if signed is None else parse_signature(signed)
@@ -29,12 +33,15 @@ def want(base: Base, request: Request) -> WantAnswer:
     allow_older = request.flag("allow_older")
     signer = base.check_trust(manifest.digest, signature)
     base.check_order(manifest.digest, signature, allow_older)
-    base.prepare()
-    needed = [_arrived(base, file) for file in _distinct(manifest) if not _has(base, file)]
+    dry = request.flag("dry")
+    if not dry:
+        base.prepare()
+    needed = [_arrived(base, file, dry) for file in _distinct(manifest) if not _has(base, file)]
     missing = [n for n in needed if n["have"] < n["size"]]
     check_space(base, sum(n["size"] - n["have"] for n in missing), len(manifest.files))
     announced = {"allow_older": allow_older, "manifest": request.text("manifest"), "signature": signed}
-    disk.write_file(announcement(base, manifest.digest), json.dumps(announced, ensure_ascii=False).encode())
+    if not dry:
+        disk.write_file(announcement(base, manifest.digest), json.dumps(announced, ensure_ascii=False).encode())
     return {
         "digest": manifest.digest,
         "needed": missing,
@@ -47,7 +54,7 @@ def want(base: Base, request: Request) -> WantAnswer:
 
 def announcement(base: Base, digest: str) -> Path:
     """What want leaves for stage and activate: manifest, signature, and whether older is meant."""
-    return base.incoming / f"{digest}.want"
+    return base.incoming / f"{digest}{WANT}"
 
 
 def _encode(text: str, key: str) -> bytes:
@@ -67,21 +74,22 @@ def _has(base: Base, file: File) -> bool:
     return disk.regular_size(base.blobs / file.sha256) == file.size
 
 
-def _arrived(base: Base, file: File) -> Needed:
-    """How much of a file has come in; what can only be wrong is removed."""
+def _arrived(base: Base, file: File, dry: bool) -> Needed:
+    """How much of a file has come in; what can only be wrong is removed, unless `dry`."""
     path = base.incoming / file.sha256
     have = disk.regular_size(path)
     if have is None or have > file.size or (have == file.size and not disk.is_whole(path, file.size, file.sha256)):
-        disk.remove(path)
         have = 0
-    if file.size == 0:
+        if not dry:
+            disk.remove(path)
+    if file.size == 0 and not dry:
         disk.write_file(path, b"")  # there is nothing to send
     return {"sha256": file.sha256, "size": file.size, "have": have, "path": str(path)}
 
 
 def check_space(base: Base, missing_bytes: int, files: int) -> None:
     """Refuse where the disk, or its table of files, has no room for that many bytes in that many files."""
-    facts = os.statvfs(base.path)
+    facts = os.statvfs(disk.nearest(base.path))
     free = facts.f_bavail * facts.f_frsize
     needed = missing_bytes + SPARE_BYTES + SPARE_PER_FILE * files
     if needed > free:
@@ -94,15 +102,22 @@ def check_space(base: Base, missing_bytes: int, files: int) -> None:
 
 
 def stage(base: Base, request: Request) -> StageAnswer:
-    """Make a release of what came in. What is wrong is removed and named; what is missing is named."""
+    """Make a release of what came in. What is wrong is removed and named; what is missing is named.
+
+    One that is here whole needs no announcement: another flash of the same bundle may have used it up.
+    """
     digest = request.text("digest")
     folder = base.folder(digest)
+    repaired: list[str] = []
+    if not os.path.lexists(announcement(base, digest)) and folder.is_dir():
+        manifest = check_release(base, digest)
+        return {"digest": digest, "path": str(folder), "files": len(manifest.files), "repaired": repaired}
     manifest, signature = _announced(base, digest)
     base.check_trust(digest, signature)
+    base.check_order(digest, signature, older_is_meant(base, digest))
     base.prepare()
     _take_in(base, manifest)
-    repaired: list[str] = []
-    if folder.is_dir():
+    if folder.is_dir() and not folder.is_symlink():
         repaired = _repair(base, manifest, signature)
     else:
         _assemble(base, manifest, signature)
@@ -117,7 +132,9 @@ def _announced(base: Base, digest: str) -> tuple[Manifest, Signature | None]:
         announced = json.loads(content) if content is not None else {}
         text, signed = announced["manifest"], announced["signature"]
     except (ValueError, KeyError, TypeError):
-        raise Refused(f"{digest[:16]}: not announced on this device; flash it from the beginning") from None
+        raise Refused(
+            f"{digest[:16]}: not announced on this device; flash it from the beginning", unannounced=True
+        ) from None
     manifest = read_manifest(_encode(text, "manifest"))
     if manifest.digest != digest:
         raise Refused(f"{digest[:16]}: what was announced has changed; flash it from the beginning")
@@ -181,6 +198,7 @@ def _assemble(base: Base, manifest: Manifest, signature: Signature | None) -> No
             disk.write_new(work / SIGNATURE_NAME, signature.text.encode(), 0o444)
         for place, _, _ in os.walk(work, topdown=False):
             disk.sync_folder(Path(place))
+        disk.remove(base.folder(manifest.digest))  # not a folder; what can be mended is mended in place
         work.replace(base.folder(manifest.digest))
     except OSError:
         disk.remove(work)
@@ -189,27 +207,37 @@ def _assemble(base: Base, manifest: Manifest, signature: Signature | None) -> No
 
 
 def _repair(base: Base, manifest: Manifest, signature: Signature | None) -> list[str]:
-    """Mend a release in place, a file at a time, and let it have the newer signature; the files that were wrong."""
-    folder = base.folder(manifest.digest)
-    wrong = wrong_files(base, manifest)
-    for path in wrong:
-        file, partial = folder / path, (folder / path).with_name(f".{Path(path).name}.tmp")
-        disk.make_folder(file.parent)
-        disk.remove(partial)
-        os.link(base.blobs / manifest.files[path].sha256, partial)
-        if file.is_dir() and not file.is_symlink():
-            disk.remove(file)
-        partial.replace(file)
-        disk.sync_folder(file.parent)
-    if disk.read_file(folder / NAME, MAX_BYTES) != manifest.content:
-        disk.write_file(folder / NAME, manifest.content, 0o444)
-        wrong.append(NAME)
+    """Mend a release in place, a file at a time, and let it have the newer signature; the files that were wrong.
+
+    Strangers go first, for a linked folder would lead what is written below it elsewhere. What is not yet whole lies
+    outside of the release, where a crash may leave it.
+    """
+    folder, partial = base.folder(manifest.digest), base.releases / f".new-{manifest.digest}"
     strangers = stray_files(base, manifest)
     for path in strangers:
         disk.remove(folder / path)
+    wrong = wrong_files(base, manifest)
+    for path in wrong:
+        disk.remove(partial)
+        os.link(base.blobs / manifest.files[path].sha256, partial)
+        _put(partial, folder / path)
+    if disk.read_file(folder / NAME, MAX_BYTES) != manifest.content:
+        disk.remove(partial)
+        disk.write_new(partial, manifest.content, 0o444)
+        _put(partial, folder / NAME)
+        wrong.append(NAME)
     if signature is not None and _signature_text(folder) != signature.text:
-        disk.write_file(folder / SIGNATURE_NAME, signature.text.encode(), 0o444)
-    return wrong + strangers
+        disk.remove(partial)
+        disk.write_new(partial, signature.text.encode(), 0o444)
+        _put(partial, folder / SIGNATURE_NAME)
+    return list(dict.fromkeys([*wrong, *strangers]))
+
+
+def _put(partial: Path, file: Path) -> None:
+    """Let a file that is on the disk be a part of a release."""
+    disk.make_folder(file.parent)
+    partial.replace(file)
+    disk.sync_folder(file.parent)
 
 
 def _signature_text(folder: Path) -> str | None:

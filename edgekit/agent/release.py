@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import disk
@@ -24,6 +24,8 @@ def check_release(base: Base, digest: str) -> Manifest:
 
     Raises Refused. Nothing of a release is executed before this has passed.
     """
+    if base.folder(digest).is_symlink():
+        raise Refused(f"release {digest[:16]}: its folder is a link; flash it again", stray=["."])
     manifest = base.manifest(digest)
     base.check_trust(digest, base.signature(digest))
     wrong = wrong_files(base, manifest)
@@ -46,17 +48,26 @@ def wrong_files(base: Base, manifest: Manifest) -> list[str]:
 
 
 def stray_files(base: Base, manifest: Manifest) -> list[str]:
-    """Whatever lies in a release beside what its manifest lists: Python would import it before the standard library."""
+    """Whatever lies in a release beside the files of its manifest and the folders that these need.
+
+    Python would import it before the standard library. A link is a stranger whatever it leads to: what lies behind it
+    is not looked at here, but would be imported.
+    """
     folder = base.folder(manifest.digest)
-    expected = {NAME, SIGNATURE_NAME, *manifest.files}
-    for path in manifest.files:
-        parts = path.split("/")[:-1]
-        expected.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    listed = {NAME, SIGNATURE_NAME, *manifest.files}
+    needed = {parent.as_posix() for path in manifest.files for parent in PurePosixPath(path).parents}
     found = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_unreadable):
         inside = Path(place).relative_to(folder)
-        found += [(inside / name).as_posix() for name in [*folders, *files]]
-    return sorted(set(found) - expected)
+        for names, expected in ((folders, needed), (files, listed)):
+            paths = [(inside / name).as_posix() for name in names]
+            found += [path for path in paths if path not in expected or (folder / path).is_symlink()]
+    return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    """A folder that cannot be listed may hold anything."""
+    raise error
 
 
 def verify(base: Base, request: Request) -> VerifyAnswer:

@@ -149,9 +149,18 @@ def _read_pending(content: bytes) -> dict[str, Any] | None:
         before = json.loads(content)
         if set(before) == {"current", "previous", "to"} and all(v is None or is_digest(v) for v in before.values()):
             return dict(before)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         pass
     return None
+
+
+def pending_digest(base: Base) -> str | None:
+    """What a switch that is not yet kept has made current; None where there is no such."""
+    content = disk.read_file(base.pending, 1 << 16)
+    if content is None:
+        return None
+    before = _read_pending(content)
+    return str(before["to"]) if before else "unknown"
 
 
 def recover(base: Base) -> str | None:

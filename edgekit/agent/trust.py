@@ -99,8 +99,7 @@ def _read_armour(armour: str) -> str:
     start = len(_MAGIC) + 8
     if not 0 < length <= len(blob) - start:
         raise ValueError
-    key = sha256(blob[start : start + length]).digest()
-    return "SHA256:" + base64.b64encode(key).decode().rstrip("=")
+    return _fingerprint(blob[start : start + length])
 
 
 def check_signature(signature: Signature, digest: str, signers: Path) -> str:
@@ -114,36 +113,86 @@ def check_signature(signature: Signature, digest: str, signers: Path) -> str:
     known, said = _ask(signature, "find-principals", signers)
     if not known:
         raise Refused(f"{SIGNATURE_NAME}: {who}, which {signers} does not accept{_reason(said)}")
-    for principal in known.splitlines():
+    principal, said = _verify(signature, known, signers)
+    lines = [] if principal else _lines_of(signature, signers)
+    for line in lines:
+        principal, _ = _verify(signature, _ask(signature, "find-principals", line)[0], line)
+        if principal:
+            break
+    if principal is None:
+        raise Refused(f"{SIGNATURE_NAME}: {who}, but the signature does not hold{_reason(said)}")
+    return principal
+
+
+def _verify(signature: Signature, principals: str, signers: Path | bytes) -> tuple[str | None, str]:
+    """The first of these by whom it is; and what ssh-keygen said of the last."""
+    said = ""
+    for principal in principals.splitlines():
         good, said = _ask(signature, "verify", signers, "-n", NAMESPACE, "-I", principal)
         if good:
-            return principal
-    raise Refused(f"{SIGNATURE_NAME}: {who}, but the signature does not hold{_reason(said)}")
+            return principal, said
+    return None, said
 
 
-def _ask(signature: Signature, what: str, signers: Path, *words: str) -> tuple[str, str]:
+def _lines_of(signature: Signature, signers: Path) -> list[bytes]:
+    """The lines of allowed_signers with the signature's key, where there are several: find-principals tells of one.
+
+    Each of them may be for another namespace, or for another time.
+    """
+    try:
+        lines = signers.read_bytes().splitlines()
+    except OSError:
+        return []
+    found = [line for line in lines if len(line) < MAX_BYTES and any(_is_key(w, signature) for w in line.split())]
+    return found if len(found) > 1 else []
+
+
+def _is_key(word: bytes, signature: Signature) -> bool:
+    try:
+        return _fingerprint(base64.b64decode(word, validate=True)) == signature.fingerprint
+    except binascii.Error:
+        return False
+
+
+def _fingerprint(key: bytes) -> str:
+    """Of a public key, as ssh-keygen -l writes it."""
+    return "SHA256:" + base64.b64encode(sha256(key).digest()).decode().rstrip("=")
+
+
+def _ask(signature: Signature, what: str, signers: Path | bytes, *words: str) -> tuple[str, str]:
     """`ssh-keygen -Y WHAT`: what it printed where it succeeded, else ""; and what it said on stderr.
 
-    The signature goes through a pipe, so that nothing is written to a disk that may be full or read-only.
+    `signers` is the file, or what it would hold. What is no file goes through a pipe, so that nothing is written to a
+    disk that may be full or read-only.
     """
     at = time.strftime("%Y%m%d%H%M%S", time.gmtime(signature.signed_unix))
-    inside, outside = os.pipe()
+    pipes = [_pipe(signature.armour.encode())]
+    if isinstance(signers, bytes):
+        pipes.append(_pipe(signers + b"\n"))
+    listed = f"/dev/fd/{pipes[-1]}" if isinstance(signers, bytes) else str(signers)
     try:
-        os.write(outside, signature.armour.encode())
-        os.close(outside)
         done = subprocess.run(
-            ["ssh-keygen", "-Y", what, "-f", str(signers), *words, f"-Overify-time={at}", "-s", f"/dev/fd/{inside}"],
-            input=signature.statement.encode(), capture_output=True, pass_fds=[inside], timeout=KEYGEN_S,
+            ["ssh-keygen", "-Y", what, "-f", listed, *words, f"-Overify-time={at}", "-s", f"/dev/fd/{pipes[0]}"],
+            input=signature.statement.encode(), capture_output=True, pass_fds=pipes, timeout=KEYGEN_S,
             env={**os.environ, "TZ": "UTC0", "LC_ALL": "C"},
         )  # fmt: skip
     except FileNotFoundError:
-        raise Failed(f"{signers} asks for signed bundles, but there is no ssh-keygen: install openssh-client") from None
+        raise Failed(f"{listed} asks for signed bundles, but there is no ssh-keygen: install openssh-client") from None
     except subprocess.TimeoutExpired:
         raise Failed(f"ssh-keygen -Y {what} did not answer within {KEYGEN_S} s") from None
     finally:
-        os.close(inside)
+        for pipe in pipes:
+            os.close(pipe)
     said = done.stderr.decode("utf-8", "replace").strip()
     return (done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""), said
+
+
+def _pipe(content: bytes) -> int:
+    """The end of a pipe that this can be read from."""
+    inside, outside = os.pipe()
+    os.write(outside, content)
+    os.close(outside)
+    return inside
 
 
 def _reason(said: str) -> str:
@@ -158,8 +207,8 @@ def check_order(signed_unix: int | None, current: int | None, allow_older: bool)
         return
     when = "unsigned" if signed_unix is None else f"signed {_day(signed_unix)}"
     raise Refused(
-        f"older than what this device runs ({when}; current: signed {_day(current)}); say that older is meant, "
-        "or sign it again"
+        f"older than what this device runs ({when}; current: signed {_day(current)}); sign it again, or say that older "
+        "is meant (flash --allow-older, devices rollback --force)"
     )
 
 
