@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..inventory import Device
     from ..profile import Interval, Profile, ScenarioResult
 
+#: Of a bundle; edgekit.tarball's.
+ARCHIVE = ".tar.zst"
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 #: What `--emulate` takes beside itself.
 _OF_A_COUNT = {"what", "out", "samples", "seed", "emulate", "quiet", "as_json"}
@@ -128,6 +130,11 @@ def _measure(what: Path, options: dict[str, Any], say: Callable[[str], None]) ->
     from ..measure import run_profiler
     from ..profile import check_profile
 
+    if what.name.endswith(ARCHIVE):
+        from ..bundle import open_as_folder
+
+        with open_as_folder(what) as bundle:
+            return check_profile(run_profiler(["--bundle", str(bundle.path), *_words(options)], say), str(what))
     words = ["--bundle" if what.is_dir() else "--model", str(what), *_words(options)]
     return check_profile(run_profiler(words, say), str(what))
 

@@ -9,13 +9,16 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import BundleError, DeviceError
 from .console import json_option, print_json
 from .device_options import Way, device_options
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
 
 
 @click.command("run", epilog='Example: edgekit run dist/distilbert-int8-raspberrypi "the display stays black"')
@@ -35,22 +38,21 @@ def command(
     if on:
         _run_there(on, (*([bundle] if bundle else []), *texts), file, threads, way, as_json)
     elif bundle:
-        _run_here(Path(bundle), texts, file, batch, threads, as_json)
+        from ..bundle import open_as_folder
+
+        with open_as_folder(Path(bundle)) as opened:
+            _run_here(opened, texts, file, batch, threads, as_json)
     else:
         raise click.UsageError("Missing argument 'BUNDLE', or --on DEVICE")
 
 
 def _run_here(
-    bundle: Path, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None, as_json: bool
+    opened: Bundle, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None, as_json: bool
 ) -> None:
-    from ..bundle import open_bundle
     from ..ondevice.errors import OnDeviceError
     from ..ondevice.infer import Predictor
     from ..quiet import redirected
 
-    opened = open_bundle(bundle)
-    if opened.path.is_file():
-        raise BundleError(f"{bundle}: an archive; unpack it first: tar --zstd -xf {bundle}")
     answers = []
     try:
         with redirected(Path(os.devnull)):  # runtimes greet on stderr; what goes wrong is raised

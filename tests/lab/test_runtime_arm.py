@@ -84,7 +84,8 @@ def edgekit(arm: ArmDevice, *words: object) -> dict[str, Any]:
 def test_a_board_without_a_runtime_and_without_a_network_runs_it(
     bare: ArmDevice, bundle: Path, tiny_model: Path, aarch64_wheels: Artifact, tmp_path: Path
 ) -> None:
-    (result,) = edgekit(bare, "flash", archive(open_bundle(bundle)), bare.address)["devices"]
+    packed = archive(open_bundle(bundle))
+    (result,) = edgekit(bare, "flash", packed, bare.address)["devices"]
     assert (result["outcome"], result["error"]) == ("flashed", None)
     assert result["runtime"] == f"litert {litert.version()}"
     assert result["max_difference"] <= TOLERANCE
@@ -93,7 +94,8 @@ def test_a_board_without_a_runtime_and_without_a_network_runs_it(
     (venv,) = (bare.base / "runtime").iterdir()
     assert not list(venv.glob("lib/*/site-packages/pip")), "what installs is not needed to run"
     there = edgekit(bare, "run", "--on", bare.address, *TEXTS)["answers"]
-    assert [answer["text"] for answer in there] == TEXTS
+    here = edgekit(bare, "run", packed, *TEXTS)["answers"]
+    assert [(a["text"], a["label"]) for a in there] == [(a["text"], a["label"]) for a in here]
 
     newer = pack_tiny(tiny_model, tmp_path / "newer", labels=("poor", "fine"), wheels=aarch64_wheels)
     (again,) = edgekit(bare, "flash", newer, bare.address)["devices"]
