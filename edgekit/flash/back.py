@@ -8,7 +8,7 @@ from ..errors import EdgekitError
 from ..inventory import Device
 from ..transports import connect
 from .record import Entry
-from .remote import GRACE_S, Remote
+from .remote import Remote
 from .result import FlashResult, Outcome
 from .steps import FlashOptions
 
@@ -18,11 +18,10 @@ def may_be_switched(entry: Entry, digest: str) -> bool:
     if not entry.probed or entry.before == digest:
         return False
     result = entry.result
-    return (
-        result is None
-        or result.outcome == "flashed"
-        or (result.outcome == "failed" and any(step.name == "verify" for step in result.steps))
-    )
+    if result is None or result.outcome == "flashed":
+        return True
+    steps = [step.name for step in result.steps]  # none: a fault of edgekit's own, which may have come at any step
+    return result.outcome == "failed" and (not steps or "verify" in steps)
 
 
 def back(digest: str, device: Device, entry: Entry, options: FlashOptions) -> FlashResult:
@@ -50,7 +49,5 @@ def _back_there(digest: str, device: Device, before: str | None, options: FlashO
         if before is None:
             note = "left as it is: nothing ran there before"
             return ("flashed", note) if runs else ("not-tried", "runs nothing, as before")
-        remote.call(
-            "rollback", limit_s=options.step_s + GRACE_S, to=before, force=True, python=None, health_s=options.step_s
-        )
+        remote.switch("rollback", options.step_s, to=before, force=True, python=None)
         return "rolled-back", f"runs {before[:16]} again"

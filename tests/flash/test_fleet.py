@@ -31,7 +31,8 @@ from edgekit.flash import (
     make_policy,
     resume_record,
 )
-from edgekit.flash.record import Record
+from edgekit.flash.back import may_be_switched
+from edgekit.flash.record import Entry, Record
 from edgekit.inventory import Device
 from edgekit.transports import Options, parse_address
 
@@ -156,7 +157,7 @@ def test_a_killed_run_goes_on_going_back_first(tmp_path: Path, bundle: Bundle) -
     for name, before, result in (
         ("d0", old.digest, FlashResult("d0", "a", "flashed", steps=verified)),
         ("d1", old.digest, FlashResult("d1", "a", "failed", steps=verified, error="the connection broke", exit_code=9)),
-        ("d2", old.digest, FlashResult("d2", "a", "failed", error="refused", exit_code=10)),
+        ("d2", old.digest, FlashResult("d2", "a", "failed", steps=[Step("probe", 0.1)], error="refused", exit_code=10)),
         ("d3", bundle.digest, FlashResult("d3", "a", "unchanged")),
         ("d4", None, FlashResult("d4", "a", "flashed", steps=verified)),
     ):
@@ -240,6 +241,25 @@ def test_only_a_device_that_may_be_switched_goes_through_all_steps_again(
     done = go(bundle, devices, resumed(bundle, devices, record), parallel=1)
     assert again == {"d0": False, "d1": True, "d2": False, "d3": False}
     assert done.results[1].previous is None  # what it was found with in the end: nothing
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome", "steps", "expected"),
+    [
+        ("a", "flashed", ("connect", "verify", "activate"), True),
+        ("n", "flashed", ("connect", "verify", "activate"), False),
+        ("a", "failed", ("connect", "probe", "want"), False),
+        ("a", "failed", ("connect", "probe", "want", "stage", "verify"), True),
+        ("a", "failed", (), True),
+        ("a", "rolled-back", ("connect", "verify", "activate"), False),
+        (None, "flashed", ("connect", "verify", "activate"), True),
+    ],
+)
+def test_whom_a_run_may_have_switched(before: str | None, outcome: Any, steps: tuple[str, ...], expected: bool) -> None:
+    result = FlashResult("d", "x", outcome, steps=[Step(name, 0.1) for name in steps])
+    assert may_be_switched(Entry(1, True, before, result), "n") is expected
+    assert may_be_switched(Entry(1, True, before, None), "n") is (before != "n")
+    assert not may_be_switched(Entry(1, False, None, result), "n")
 
 
 def test_stopping_lets_those_at_work_end_and_begins_no_more(
