@@ -3,12 +3,12 @@
 A package that fails to configure leaves the device with what it ran. One of these can be installed at a time, for a
 device runs one bundle: each provides, conflicts with and replaces `edgekit-bundle`. Format: deb(5), Debian Policy 3.7
 (names), 5.6.12 (versions), 6 (maintainer scripts), 7.4 (virtual packages), 12.5 (copyright).
+Compressed by gzip: weights and wheels hardly shrink, at whatever cost.
 """
 
 from __future__ import annotations
 
 import hashlib
-import lzma
 import re
 import textwrap
 from collections.abc import Mapping
@@ -24,8 +24,6 @@ from .tars import EPOCH, gzip, pack
 #: As the kernel calls a processor, and as Debian does.
 _ARCHES = {"aarch64": "arm64", "x86_64": "amd64", "armv7l": "armhf", "i686": "i386", "riscv64": "riscv64", None: "all"}
 _MAINTAINER = re.compile(r"[^<>\n,]+ <[^<>@\s]+@[^<>@\s]+>\Z")
-#: Weights and wheels hardly shrink, at whatever cost.
-_PRESET = 1
 
 _POSTINST = """\
 #!/bin/sh
@@ -74,8 +72,8 @@ def export(parcel: Parcel, options: Options, out: Path) -> Exported:
     content = _ar(
         {
             "debian-binary": b"2.0\n",
-            "control.tar.xz": _xz(_control(parcel, options, files)),
-            "data.tar.xz": _xz(pack(files, prefix="./")),
+            "control.tar.gz": gzip(_control(parcel, options, files)),
+            "data.tar.gz": gzip(pack(files, prefix="./")),
         }
     )
     write_bytes(out, content)
@@ -157,10 +155,6 @@ def _copyright(licence: str) -> str:
 def _wrapped(text: str) -> str:
     """Lines of an extended description."""
     return "\n".join(f" {line}" for line in textwrap.wrap(text, 78))
-
-
-def _xz(content: bytes) -> bytes:
-    return lzma.compress(content, preset=_PRESET)
 
 
 def _ar(members: Mapping[str, bytes]) -> bytes:
