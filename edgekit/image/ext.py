@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import ConfigError
 from .table import Partition
-from .tools import DISK, run_tool
+from .tools import DISK, Done, run_tool
 
 _LINK = re.compile(r'^Fast link dest: "(.*)"$', re.MULTILINE)
 _TYPE = re.compile(r"^Inode: \d+ +Type: (\w+) ", re.MULTILINE)
@@ -117,21 +117,23 @@ class ExtFiles:
             raise ConfigError(f"{self._name}: {wrong[0]} is not there as it was written{why}")
 
     def _ask(self, command: str) -> str:
-        done = run_tool(["debugfs", "-R", command, self._drive], self._folder, self._now_unix)
-        if done.code:
-            raise ConfigError(f"{self._name}: debugfs cannot read it: {_reason(done.stderr)}")
+        done = self._debugfs("-R", command)
         return done.stdout.decode("utf-8", "replace")
 
     def _run(self, commands: Sequence[str], writing: bool = False) -> str:
         """What debugfs complains of, after a first line of its own."""
         script = self._folder / "commands"
         script.write_text("\n".join(commands) + "\n", encoding="ascii")
-        how = ["-w"] if writing else []
-        done = run_tool(["debugfs", *how, "-f", script.name, self._drive], self._folder, self._now_unix)
+        done = self._debugfs(*(["-w"] if writing else []), "-f", script.name)
         script.unlink()
-        if done.code:
-            raise ConfigError(f"{self._name}: debugfs cannot use it: {_reason(done.stderr)}")
         return done.stderr
+
+    def _debugfs(self, *words: str) -> Done:
+        """Raises ConfigError where it could not even begin."""
+        done = run_tool(["debugfs", *words, self._drive], self._folder, self._now_unix)
+        if done.code or "while trying to open" in done.stderr:
+            raise ConfigError(f"{self._name}: debugfs cannot use it: {_reason(done.stderr)}")
+        return done
 
 
 def _plain(path: str) -> str:

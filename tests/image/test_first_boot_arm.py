@@ -11,7 +11,13 @@ from image import board, images
 from edgekit.bundle import open_bundle
 from edgekit.image import ImageOptions, Step, Way, make_image
 
-pytestmark = pytest.mark.heavy
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(
+        not os.environ.get("EDGEKIT_BOOT_CARDS"),
+        reason="boots systems for 6 minutes: EDGEKIT_BOOT_CARDS=1 lets it",
+    ),
+]
 
 
 class Silent:
@@ -24,8 +30,6 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not os.environ.get("EDGEKIT_BOOT_CARDS"):
-        pytest.skip("boots a whole system four times, 6 minutes: EDGEKIT_BOOT_CARDS=1 lets it")
     folder = tmp_path_factory.mktemp("board")
     (folder / "work").mkdir()
     return board.make_board(folder / "base.img", folder / "work")

@@ -301,7 +301,7 @@ def test_layouts_that_are_not_plain_are_refused(kit: Path, tmp_path: Path) -> No
     assert "unknown layout (1: FAT, 2: squashfs)" in patch(0, b"hsqs" + bytes(1080))
     assert "was not unmounted" in patch(1024 + 0x3A, b"\0\0")
     assert "has errors" in patch(1024 + 0x3A, b"\3\0")
-    assert "debugfs cannot read it" in patch(1024 + 0x60, b"\xc2\x02\x00\x40")  # features that nobody knows
+    assert "debugfs cannot use it: " in patch(1024 + 0x60, b"\xc2\x02\x00\x40")  # features that nobody knows
 
 
 def test_two_systems_in_one_image_are_refused(kit: Path, tmp_path: Path) -> None:

@@ -70,5 +70,5 @@ def test_an_empty_table_and_a_file_system_without_one_are_refused(tmp_path: Path
     with pytest.raises(ConfigError, match="empty"):
         read_table(path, "a.img")
     run("mkfs.vfat", "-C", str(tmp_path / "floppy.img"), "1440")
-    with pytest.raises(ConfigError, match="no partition table"):
+    with pytest.raises(ConfigError, match="its partition table is empty; expected the image of a whole SD card"):
         read_table(tmp_path / "floppy.img", "floppy.img")
