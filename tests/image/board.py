@@ -54,7 +54,7 @@ WantedBy=graphical.target
 _REPORT = """\
 echo "LAB system $(systemctl is-system-running)"
 echo "LAB service $(systemctl is-active edgekit.service)"
-echo "LAB first $(systemctl is-enabled edgekit-first-boot.service 2>&1)"
+echo "LAB left $(ls -d /opt/edgekit-image /etc/systemd/system/*/edgekit-first-boot.service 2> /dev/null | wc -l)"
 ask='import urllib.request as u; print(u.urlopen("http://127.0.0.1:8476/healthz").read())'
 echo "LAB health $(python3 -c "$ask" 2>&1 | tail -n 1)"
 systemctl poweroff --force

@@ -48,4 +48,4 @@ def test_a_card_answers_from_its_first_boot_on(way: Way, base: Path, tiny_bundle
     said = first if way == "unit" else board.boot(card)
     assert "LAB service active" in said
     assert '"ok": true' in said
-    assert "LAB first not-found" in said or "LAB first disabled" in said
+    assert "LAB left 0" in said
