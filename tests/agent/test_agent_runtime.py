@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from agent_device import Device, digest_of, write_bundle, write_manifest
 
+from edgekit.agent import runtime
+
 pytestmark = pytest.mark.heavy  # each venv takes seconds
 
 
@@ -99,7 +101,7 @@ def test_another_version_of_the_same_wheels_shares_the_venv(device: Device, tmp_
     for made in (bundle, second):
         digest = digest_of(made)
         assert device.ask("verify", digest=digest)["ok"] and device.ask("activate", digest=digest)["ok"]
-    pruned = device.ask("prune")
+    pruned = device.ask("prune", incoming=True)  # the third was announced, and might be under way
     assert len(pruned["runtimes"]) == 1 and len(list((device.base / "runtime").iterdir())) == 1
     assert device.ask("rollback")["ok"]
 
@@ -112,6 +114,57 @@ def test_a_wheel_that_does_not_fit_leaves_no_venv(device: Device, tmp_path: Path
     assert answer["kind"] == "failed" and "No matching distribution found for tinyrt==1.0" in answer["error"], answer
     assert list((device.base / "runtime").iterdir()) == []
     assert not (device.base / "releases" / f"{digest}.python").exists()
+
+
+def test_a_users_settings_of_pip_do_not_act(
+    device: Device, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "pip.conf").write_text(f"[install]\ntarget = {tmp_path / 'elsewhere'}\n")
+    digest = device.receive(bundle)
+    for name, value in (("PIP_TARGET", str(tmp_path / "elsewhere")), ("XDG_CONFIG_HOME", str(tmp_path))):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            answer = device.ask("install_runtime", digest=digest)
+        assert answer["ok"] and device.ask("verify", digest=digest)["ok"], answer
+        assert not (tmp_path / "elsewhere").exists()
+        shutil.rmtree(device.base / "runtime")
+
+
+def test_a_venv_that_lacks_something_is_made_again(device: Device, bundle: Path) -> None:
+    digest = device.receive(bundle)
+    made = device.ask("install_runtime", digest=digest)
+    venv = Path(made["python"]).parents[1]
+    package = next(venv.glob("lib/*/site-packages"))
+
+    def lose_python() -> None:
+        (venv / "bin" / "python3").unlink()
+
+    def lose_package() -> None:
+        shutil.rmtree(package / "tinyrt-1.0.dist-info")
+
+    def other_version() -> None:
+        metadata = package / "tinyrt-1.0.dist-info" / "METADATA"
+        metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 1.1"))
+
+    for hurt in (lose_python, lose_package, other_version):
+        hurt()
+        again = device.ask("install_runtime", digest=digest)
+        assert (again["ok"], again["installed"], again["python"]) == (True, True, made["python"]), (hurt, again)
+        assert device.ask("verify", digest=digest)["ok"]
+    assert not device.ask("install_runtime", digest=digest)["installed"]
+    assert [p.name for p in (device.base / "runtime").iterdir()] == [venv.name]
+
+
+def test_a_version_is_the_same_however_it_is_spelt(
+    device: Device, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runtime._plain("Some_Thing==1.0.0+cpu_1") == runtime._plain("some-thing==1.0.0+CPU.1")
+    assert runtime._plain("a==1.0") == runtime._plain("a==1.0.0") != runtime._plain("a==1.0.1")
+    monkeypatch.setattr(runtime, "_lacking", lambda venv, pins: sorted(pins))
+    answer = device.ask("install_runtime", digest=device.receive(bundle))
+    assert answer["kind"] == "failed" and "pip has not installed tinyrt==1.0" in answer["error"]
+    assert list((device.base / "runtime").iterdir()) == []
 
 
 def test_of_wheels_for_several_pythons_those_count_that_this_one_loads(device: Device, tmp_path: Path) -> None:

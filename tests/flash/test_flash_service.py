@@ -109,9 +109,8 @@ def test_the_agent_becomes_root_by_sudo_with_the_users_own_folder(programs: Path
             install_service(remote, Service(sudo=True), device.base, 60.0, lambda _: None)
     asked = (tmp_path / "asked").read_text()
     assert asked.startswith("-n -- sh -c ")
-    assert asked.endswith(
-        f" edgekit {tmp_path / 'base'} {asked.split()[-4]} {asked.split()[-3]} {sys.executable} service "
-    )
+    assert f" edgekit {tmp_path / 'base'} " in asked
+    assert asked.endswith(f" {sys.executable} service ")
 
 
 @pytest.fixture

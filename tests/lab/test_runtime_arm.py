@@ -73,8 +73,10 @@ def bare(keyring: Keyring) -> Iterator[ArmDevice]:
 
 
 def edgekit(arm: ArmDevice, *words: object) -> dict[str, Any]:
-    """A command's --json."""
-    options = ["--ssh-config", str(arm.ssh_config), "--python", PYTHON, "--json"]
+    """A command's --json. The inventory says by which Python the agent runs, and so what the venv is made with."""
+    inventory = arm.folder / "devices.toml"
+    inventory.write_text(f'[hosts.board]\naddress = "{arm.address}"\npython = "{PYTHON}"\n')
+    options = ["--ssh-config", str(arm.ssh_config), "--inventory", str(inventory), "--json"]
     done = CliRunner().invoke(cli, [*map(str, words), *options])
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
@@ -85,7 +87,7 @@ def test_a_board_without_a_runtime_and_without_a_network_runs_it(
     bare: ArmDevice, bundle: Path, tiny_model: Path, aarch64_wheels: Artifact, tmp_path: Path
 ) -> None:
     packed = archive(open_bundle(bundle))
-    (result,) = edgekit(bare, "flash", packed, bare.address)["devices"]
+    (result,) = edgekit(bare, "flash", packed, "board")["devices"]
     assert (result["outcome"], result["error"]) == ("flashed", None)
     assert result["runtime"] == f"litert {litert.version()}"
     assert result["max_difference"] <= TOLERANCE
@@ -93,12 +95,12 @@ def test_a_board_without_a_runtime_and_without_a_network_runs_it(
     assert notes["runtime"].endswith(": installed")
     (venv,) = (bare.base / "runtime").iterdir()
     assert not list(venv.glob("lib/*/site-packages/pip")), "what installs is not needed to run"
-    there = edgekit(bare, "run", "--on", bare.address, *TEXTS)["answers"]
+    there = edgekit(bare, "run", "--on", "board", *TEXTS)["answers"]
     here = edgekit(bare, "run", packed, *TEXTS)["answers"]
     assert [(a["text"], a["label"]) for a in there] == [(a["text"], a["label"]) for a in here]
 
     newer = pack_tiny(tiny_model, tmp_path / "newer", labels=("poor", "fine"), wheels=aarch64_wheels)
-    (again,) = edgekit(bare, "flash", newer, bare.address)["devices"]
+    (again,) = edgekit(bare, "flash", newer, "board")["devices"]
     assert (again["outcome"], again["error"]) == ("flashed", None)
     assert {step["name"]: step["note"] for step in again["steps"]}["runtime"].endswith(": there already")
     assert again["transfer"]["bytes_sent"] < 200_000
@@ -117,7 +119,7 @@ def test_it_serves_what_it_runs(bare: ArmDevice) -> None:
     program.write_text(SYSTEMCTL)
     program.chmod(0o755)
     port = free_port()
-    words = ("flash", bundle, bare.address, "--service", "--port", port)
+    words = ("flash", bundle, "board", "--service", "--port", port)
     (result,) = edgekit(bare, *words)["devices"]
     assert (result["outcome"], result["service"]) == ("unchanged", f"http://127.0.0.1:{port}")
     assert any("loginctl enable-linger pi" in note for note in result["notes"])
