@@ -14,6 +14,8 @@ from .errors import Refused
 PROTOCOL = 1
 #: A manifest of 16 MiB, escaped, and the rest.
 MAX_REQUEST_BYTES = 40 << 20
+#: What becomes no path and no word of a command line.
+_ANY_TEXT = ("manifest", "signature", "input")
 
 
 class Release(TypedDict):
@@ -115,6 +117,7 @@ class SwitchAnswer(TypedDict):
     previous: str | None
     switched: bool
     report: dict[str, Any]
+    hints: list[str]  # what to do about what is not quite as it should be
     seconds: float
 
 
@@ -152,6 +155,8 @@ class Request:
         value = self._content.get(key)
         if not isinstance(value, str):
             raise Refused(f"request: '{key}': found {value!r:.60}, expected a text")
+        if "\0" in value and key not in _ANY_TEXT:
+            raise Refused(f"request: '{key}': found {value!r:.60}, which holds a NUL")
         return value
 
     def text_or_none(self, key: str) -> str | None:

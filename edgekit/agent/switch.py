@@ -18,6 +18,7 @@ from .errors import Failed, Refused, Trouble, explain
 from .execute import own_python, tell
 from .health import Allowance, check_health
 from .manifest import is_digest
+from .memory import memory_hints
 from .place import look_before
 from .protocol import Request, SwitchAnswer
 from .receive import announcement, older_is_meant
@@ -74,6 +75,7 @@ def _switch(base: Base, digest: str, request: Request, older: bool) -> SwitchAns
         "previous": base.target(base.previous),
         "switched": old != digest,
         "report": report,
+        "hints": [] if service is None else memory_hints(base, digest),
         "seconds": round(time.monotonic() - began, 3),
     }
 

@@ -107,6 +107,8 @@ def test_a_service_that_is_as_asked_goes_on(device: Device, tmp_path: Path) -> N
     newer = add_release(device.base, factor=2.0)
     device.ask("activate", digest=newer.name)
     assert (device.state / "pid").read_text() == pid, "it has taken up the release by itself"
+    again = device.service("install", port=port)
+    assert (again["restarted"], again["memory_max_mb"]) == (False, first["memory_max_mb"]), "that limit is enough"
     other = device.service("install", port=free_port())
     assert (other["restarted"], other["health"]["release"]) == (True, newer.name)
     assert (device.state / "pid").read_text() != pid
@@ -149,15 +151,54 @@ def test_without_user_namespaces_it_runs_with_less_and_says_so(device: Device) -
 
 def test_a_unit_that_does_not_start_is_told(device: Device) -> None:
     (device.state / "fail").write_text("1")
-    with pytest.raises(Failed, match=r"edgekit\.service does not start"):
+    with pytest.raises(Failed, match=r"edgekit\.service does not start.*; no service is installed, as before"):
         device.service("install", port=free_port(), memory_max_mb=500)
+    assert device.service("status")["unit"] is None
+    assert not (device.base / "service.json").exists()
+
+
+def test_an_install_that_fails_leaves_the_service_as_it_was(device: Device) -> None:
+    before = device.service("install", port=free_port(), memory_max_mb=500)
+    unit, record = device.unit(), (device.base / "service.json").read_bytes()
+    (device.state / "fail-with").write_text("MemoryMax=600000000")
+    with pytest.raises(Failed, match=r"does not start.*; the service as it was before runs again"):
+        device.service("install", port=free_port(), memory_max_mb=600)
+    assert (device.unit(), (device.base / "service.json").read_bytes()) == (unit, record)
+    status = device.service("status")
+    assert (status["url"], status["health"]["ok"]) == (before["url"], True)
+
+
+def test_a_release_that_needs_more_memory_than_the_service_may_take(device: Device) -> None:
+    port = free_port()
+    device.service("install", port=port, memory_max_mb=99)
+    bad = add_release(device.base, factor=3.0, broken_in_service=True)
+    with pytest.raises(Failed, match=r"a bug in this release; the service may take 99 MB, .*: install .* again"):
+        device.ask("activate", digest=bad.name)
+    newer = add_release(device.base, factor=2.0)
+    (hint,) = device.ask("activate", digest=newer.name)["hints"]
+    assert hint.startswith("the service may take 99 MB, and two workers of this release ")
+    again = device.service("install", port=port)
+    assert (again["memory_max_mb"] > 99, again["restarted"]) == (True, True)
+    assert device.ask("rollback")["hints"] == []
+
+
+def test_a_token_for_the_system_needs_a_systemd_that_hands_it_over(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    (device.state / "version").write_text("245 (245.4-4ubuntu3.24)")
+    with pytest.raises(Refused, match="systemd 245 hands no token to a service of the system, 247 and newer do"):
+        device.service("install", scope="system", token_file=str(token), memory_max_mb=500)
 
 
 def test_a_service_that_runs_and_serves_nothing_is_told(device: Device) -> None:
     bad = add_release(device.base, factor=3.0, broken_in_service=True)
     make_current(device.base, bad)
-    with pytest.raises(Failed, match=r"runs, but does not serve: a bug in this release"):
+    with pytest.raises(Failed, match=r"runs, but does not serve: a bug in this release; no service is installed"):
         device.service("install", port=free_port(), memory_max_mb=500)
+    assert not (device.state / "pid").exists()
 
 
 @pytest.mark.parametrize(
