@@ -20,6 +20,7 @@ from .inputs import DataSource, ModelSource
 from .recipe import Recipe
 from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
+from .stages.loss_checks import check_losses
 from .steps import Convert, StepOptions
 from .target import Target
 
@@ -124,6 +125,8 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     """
     toolchain = _toolchain(recipe, target)
     _check_model(recipe, target, inputs, toolchain)
+    paths = inputs.paths()
+    check_losses(recipe.stage, paths.get("teacher"), paths.get("student"))
     stages = _stages(recipe, target, toolchain)
     _check_target_options(target, [stage for _, _, stage in stages])
     supplied = _supplied(recipe, target, inputs)

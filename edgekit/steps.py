@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Number = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class StepOptions(BaseModel):
@@ -46,6 +48,68 @@ class Distillation(Training):
     alpha: Annotated[float, Field(ge=0, le=1, description="weight of the teacher against the labels")] = 0.9
 
 
+class Losses(StepOptions):
+    """The weight of each distillation loss in the sum; stages/losses.py has their formulas and papers.
+
+    Response-based: response. Feature-based, by `layer_map`: hidden, attention, value_relation. Relation-based, between
+    the texts of a batch: distance, angle, similarity.
+    """
+
+    response: Annotated[Weight, Field(description="the teacher's answers at `temperature`")] = 0.0
+    hidden: Annotated[Weight, Field(description="outputs of the mapped layers; other widths are projected")] = 0.0
+    attention: Annotated[Weight, Field(description="attention of the mapped layers, each the mean of its heads")] = 0.0
+    value_relation: Annotated[Weight, Field(description="relations of the values in the last mapped layers")] = 0.0
+    distance: Annotated[Weight, Field(description="distances between texts")] = 0.0
+    angle: Annotated[Weight, Field(description="angles between three texts each")] = 0.0
+    similarity: Annotated[Weight, Field(description="similarities of the texts")] = 0.0
+
+    @model_validator(mode="after")
+    def _some(self) -> Losses:
+        if not self.chosen:
+            raise ValueError(f"expected a weight above 0 for one at least of {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The losses with a weight above 0."""
+        return {name: weight for name, weight in self if weight > 0}
+
+    @property
+    def need_teacher(self) -> bool:
+        """Whether one of them looks into the teacher itself; for `response` its answers are enough."""
+        return any(name != "response" for name in self.chosen)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {weight:g}" for name, weight in self.chosen.items())
+
+
+class WeightedDistillation(Distillation):
+    """Distillation by any weighted sum of losses.
+
+    loss = alpha * (sum of weight * loss) + (1 - alpha) * cross-entropy with the labels; `response` is T^2 * KL.
+    """
+
+    losses: Annotated[Losses, Field(description="weights; a loss that is not named has 0")] = Losses(response=1.0)
+    layer_map: Annotated[
+        Literal["uniform", "last"] | list[list[int]],
+        Field(description="which teacher's layer teaches a student's: evenly, the last ones, or [student, teacher]"),
+    ] = "uniform"
+
+    @field_validator("losses")
+    @classmethod
+    def _count(cls, losses: Losses, others: ValidationInfo) -> Losses:
+        if others.data.get("alpha") == 0 and losses.need_teacher:
+            raise ValueError("but alpha = 0 lets the labels alone count; expected alpha above 0")
+        return losses
+
+    @field_validator("layer_map")
+    @classmethod
+    def _pairs(cls, layer_map: str | list[list[int]]) -> str | list[list[int]]:
+        if isinstance(layer_map, list) and (not layer_map or any(len(p) != 2 or min(p) < 0 for p in layer_map)):
+            raise ValueError("expected pairs [student's layer, teacher's layer], from 0, such as [[0, 1], [2, 5]]")
+        return layer_map
+
+
 class Teacher(Training):
     """Take the teacher as it is, or fine-tune a base checkpoint, and keep its answers over the data."""
 
@@ -57,18 +121,18 @@ class Teacher(Training):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
 
 
-class Distill(Distillation):
-    """Train a smaller student on the teacher's answers."""
+class Distill(WeightedDistillation):
+    """Train a smaller student on what the teacher answers, and where asked for on what it computes on the way."""
 
     step: Literal["distill"] = "distill"
     layers: Annotated[
-        Share | list[Annotated[int, Field(ge=0)]],
+        Share | list[Number],
         Field(description="share of the teacher's layers that the student keeps, or their numbers from 0"),
     ] = 0.5
 
 
-class Prune(Distillation):
-    """Structured pruning: shapes shrink. Then recovery with the distillation loss."""
+class Prune(WeightedDistillation):
+    """Structured pruning: shapes shrink. Then recovery by distillation."""
 
     step: Literal["prune"] = "prune"
     layers: Annotated[Share, Field(description="share of the layers to keep")] = 1.0

@@ -21,6 +21,7 @@ from torch.nn import functional
 from ..errors import ConfigError, did_you_mean
 from ..shape import LayerShape, Shape, read_shape
 from .tokens import inference_batches, pad
+from .trace import LayerTrace, Trace
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -81,7 +82,7 @@ class EncoderLayer(nn.Module):  # type: ignore[misc]
         self.dropout = nn.Dropout(shape.dropout)
         self.activation = ACTIVATIONS[shape.activation]
 
-    def forward(self, x: Tensor, mask: Tensor, first_only: bool = False) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, first_only: bool = False, trace: LayerTrace | None = None) -> Tensor:
         """[batch, tokens, hidden] to the same; `mask` [batch, 1, 1, tokens] is true where a token is read.
 
         `first_only` answers for the first token alone, [batch, 1, hidden], which then still reads all tokens.
@@ -91,16 +92,22 @@ class EncoderLayer(nn.Module):  # type: ignore[misc]
             project(source).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
             for project, source in ((self.query, asking), (self.key, x), (self.value, x))
         )
-        attend = self._attend_with_gradient if self.training else functional.scaled_dot_product_attention
-        context = attend(query, key, value, mask)
+        if self.training or (trace and "attention" in trace.wanted):
+            weights = self._weights(query, key, mask)
+            context = self.dropout(weights).to(value.dtype) @ value
+        else:
+            weights, context = None, functional.scaled_dot_product_attention(query, key, value, mask)
         x = self.attention_norm(asking + self.dropout(self.output(context.transpose(1, 2).flatten(2))))
-        return cast("Tensor", self.ffn_norm(x + self.dropout(self.down(self.activation(self.up(x))))))
+        x = self.ffn_norm(x + self.dropout(self.down(self.activation(self.up(x)))))
+        if trace:
+            found = {"hidden": x, "attention": weights, "values": value.transpose(1, 2).flatten(2)}
+            trace.seen = {kind: found[kind] for kind in trace.wanted}
+        return cast("Tensor", x)
 
-    def _attend_with_gradient(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    def _weights(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
         """scaled_dot_product_attention step by step: on a CPU its backward pass took ten times as long (bfloat16)."""
         scores = (query @ key.transpose(-1, -2)) * self.head_dim**-0.5
-        weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-        return cast("Tensor", self.dropout(weights).to(value.dtype) @ value)
+        return cast("Tensor", scores.masked_fill(~mask, -torch.inf).softmax(-1))
 
 
 class Encoder(nn.Module):  # type: ignore[misc]
@@ -122,19 +129,24 @@ class Encoder(nn.Module):  # type: ignore[misc]
         self.classifier = nn.Linear(shape.hidden, len(shape.labels))
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token ids and mask (1 = read), both [batch, tokens], to logits [batch, labels]."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, trace: Trace | None = None) -> Tensor:
+        """Token ids and mask (1 = read), both [batch, tokens], to logits [batch, labels]; fills `trace`."""
+        traced = trace.layers if trace else {}
         x = self.word(input_ids) + self.position.weight[: input_ids.shape[1]]
         if self.shape.token_types:
             x = x + self.token_type.weight[0]
         x = self.dropout(self.norm(x))
         mask = attention_mask[:, None, None, :].to(torch.bool)
         *inner, last = self.layers
-        for layer in inner:
-            x = layer(x, mask)
-        x = last(x, mask, first_only=True)  # exact: the classifier reads the first token only
+        for at, layer in enumerate(inner):
+            x = layer(x, mask, trace=traced.get(at))
+        of_last = traced.get(len(inner))
+        first_only = not (of_last and of_last.wanted & {"hidden", "attention"})
+        x = last(x, mask, first_only, of_last)  # exact for the logits: the classifier reads the first token only
         first = self.head(x[:, 0])
         first = functional.relu(first) if self.shape.head == "pre_classifier" else torch.tanh(first)
+        if trace:
+            trace.pooled = first
         return cast("Tensor", self.classifier(self.dropout(first)))
 
 

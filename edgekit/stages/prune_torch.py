@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
+from ..tasks import text_classification
+from .layers import kept_count
 from .tokens import check_tokenizer, load_tokenizer, read_tokenizer
 from .vocabulary import kept_tokens, prune_tokenizer
 
@@ -33,10 +35,11 @@ class Options(steps.Prune):
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write the pruned and recovered encoder with its tokenizer.
 
-    Recovery is distillation from the build's teacher. Raises ConfigError where there is nothing to prune, and for
-    vocabulary = "corpus" with another tokenizer than WordPiece.
+    Recovery is distillation from the build's teacher. Raises ConfigError where there is nothing to prune, for
+    vocabulary = "corpus" with another tokenizer than WordPiece, and for losses that do not fit.
     """
     from .encoder import load_encoder, save_encoder
+    from .objective import make_objective
     from .shrink import keep_positions
     from .token_splits import read_split
     from .trained import trained_metrics
@@ -58,16 +61,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         tokenizer = load_tokenizer(path, options.max_tokens)
         training = read_split(job, tokenizer, "train")
     validation = read_split(job, tokenizer, "validation")
-    result = train(model, training, validation, options, job, model.shape.pad_id)
+    texts = text_classification.load(job.earlier["dataset"].path, "train").texts
+    objective = make_objective(model, tokenizer, texts, training, options, job)
+    result = train(model, training, validation, options, job, model.shape.pad_id, objective=objective)
     save_encoder(model, job.work, path)
     kept = ", ".join(f"{x.heads} heads and {x.ffn} neurons" for x in model.shape.layers)
-    return Outcome(trained_metrics(source, model, validation, result, job.work), (f"kept by layer: {kept}",))
-
-
-def kept_count(total: int, share: float, group: int = 1) -> int:
-    """How many of `total` stay for a share: at least one group, and whole groups where there are any."""
-    group = group if total % group == 0 else 1
-    return max(1, round(share * total / group)) * group
+    notes = (f"kept by layer: {kept}", *((f"the losses: {options.losses}",) if objective else ()))
+    return Outcome(trained_metrics(source, model, validation, result, job.work), notes)
 
 
 def _prune(model: Encoder, training: TokenSplit, options: Options) -> Encoder:

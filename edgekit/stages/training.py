@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..artifact import Job
 from ..atomic import write_bytes
 from ..errors import StageError
-from ..steps import Distillation, Training
+from ..steps import Distillation, Training, WeightedDistillation
 from .encoder import predict
+from .losses import distillation_loss, label_loss
 from .token_splits import TokenSplit
 from .tokens import pad, training_batches
 
@@ -56,21 +56,6 @@ class _Progress:
     without_gain: int = 0
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:
-    """alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) * cross-entropy with the labels.
-
-    Logits are [batch, labels], labels ids [batch]; the mean over the batch. Hinton, Vinyals & Dean 2015,
-    arXiv:1503.02531: T^2 keeps the gradients' size independent of the temperature.
-    """
-    divergence = functional.kl_div(
-        functional.log_softmax(student / temperature, dim=-1),
-        functional.log_softmax(teacher / temperature, dim=-1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    return alpha * temperature**2 * divergence + (1 - alpha) * functional.cross_entropy(student, labels)
-
-
 def computes_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this CPU has instructions for bfloat16 products; false where the system does not say."""
     try:
@@ -92,15 +77,18 @@ def train(
     job: Job,
     pad_id: int,
     after_step: Callable[[int], None] | None = None,
+    objective: nn.Module | None = None,
 ) -> TrainResult:
     """Train `model` in place and leave it at the step that was best on the validation split (accuracy, then loss).
 
     `model(ids, mask)` answers logits [batch, labels]. The loss is distillation's where the training texts have
     teacher logits and the options say how, else cross-entropy. AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101),
     linear warm-up, then linear decay to 0. `after_step(step)` runs after each optimizer step: masks, for instance.
+    An `objective` stands in for that loss: `objective(model, ids, mask, rows)` answers the loss of a batch of training
+    rows, and its own parameters train along; the validation split is judged by the first loss all the same.
     Goes on from the checkpoint in `job.checkpoints`. Raises StageError where the loss is no longer a finite number.
     """
-    return _Loop(model, training, validation, options, job, pad_id, after_step).run()
+    return _Loop(model, training, validation, options, job, pad_id, after_step, objective).run()
 
 
 class _Loop:
@@ -108,10 +96,10 @@ class _Loop:
 
     def __init__(
         self, model: nn.Module, training: TokenSplit, validation: TokenSplit, options: Training, job: Job, pad_id: int,
-        after_step: Callable[[int], None] | None,
+        after_step: Callable[[int], None] | None, objective: nn.Module | None,
     ) -> None:  # fmt: skip
         self.model, self.training, self.validation, self.options, self.job = model, training, validation, options, job
-        self.pad_id, self.after_step = pad_id, after_step
+        self.pad_id, self.after_step, self.objective = pad_id, after_step, objective
         self.per_epoch = math.ceil(len(training.token_ids) / options.batch_size)
         self.total = max(1, round(options.epochs * self.per_epoch))
         self.between = max(1, self.per_epoch // options.evaluations)
@@ -119,7 +107,8 @@ class _Loop:
         for name, parameter in model.named_parameters():
             if not options.train_embeddings and name.endswith(("word.weight", "word_embeddings.weight")):
                 parameter.requires_grad_(False)
-        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        named = [*model.named_parameters(), *(objective.named_parameters("objective") if objective else ())]
+        self.parameters = {name: p for name, p in named if p.requires_grad}
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         plain = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
         self.optimizer = torch.optim.AdamW(
@@ -181,9 +170,12 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * min(1.0, share)
         ids, mask = (torch.from_numpy(x) for x in pad([self.training.token_ids[row] for row in rows], self.pad_id))
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            logits = self.model(ids, mask)
-        loss = self._loss(logits.float(), self.training, rows)
+        if self.objective:
+            loss = self.objective(self.model, ids, mask, rows)
+        else:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                logits = self.model(ids, mask)
+            loss = self._loss(logits.float(), self.training, rows)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise StageError(f"training: the loss is {value} at step {step + 1}; a smaller learning_rate may help")
@@ -198,9 +190,10 @@ class _Loop:
     def _loss(self, logits: Tensor, split: TokenSplit, rows: np.ndarray[Any, Any]) -> Tensor:
         labels = torch.from_numpy(split.labels[rows])
         if split.teacher_logits is None or not isinstance(self.options, Distillation):
-            return functional.cross_entropy(logits, labels)
+            return label_loss(logits, labels)
         teacher = torch.from_numpy(split.teacher_logits[rows])
-        return distillation_loss(logits, teacher, labels, self.options.temperature, self.options.alpha)
+        weight = self.options.losses.response if isinstance(self.options, WeightedDistillation) else 1.0
+        return distillation_loss(logits, teacher, labels, self.options.temperature, self.options.alpha, weight or 1.0)
 
     def _evaluate(self, at: _Progress) -> None:
         """Look at the validation split and keep the parameters if it was never better."""

@@ -11,7 +11,8 @@ from tiny_text import ENOUGH, make_job, write_dataset, write_hf
 from edgekit.artifact import Artifact, Job
 from edgekit.errors import ConfigError
 from edgekit.stages import distill_torch, teacher_hf
-from edgekit.stages.distill_torch import Options, chosen_layers
+from edgekit.stages.distill_torch import Options
+from edgekit.stages.layers import chosen_layers
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from tiny_text import ENOUGH, make_job, write_dataset, write_hf
 from edgekit.artifact import Artifact
 from edgekit.errors import ConfigError
 from edgekit.stages import prune_torch, teacher_hf
-from edgekit.stages.prune_torch import Options, kept_count
+from edgekit.stages.layers import kept_count
+from edgekit.stages.prune_torch import Options
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,13 @@ def sparse(
 def test_the_loss_is_the_one_of_the_torch_stages() -> None:
     import torch
 
-    from edgekit.stages import keras_training, training
+    from edgekit.stages import keras_training, losses
 
     random = np.random.default_rng(0)
     student, teacher = random.normal(size=(2, 5, 3)).astype(np.float32)
     labels = np.array([0, 2, 1, 1, 0])
     ours = keras_training.distillation_loss(student, teacher, labels, 2.5, 0.7)
-    theirs = training.distillation_loss(*map(torch.from_numpy, (student, teacher, labels)), 2.5, 0.7)
+    theirs = losses.distillation_loss(*map(torch.from_numpy, (student, teacher, labels)), 2.5, 0.7)
     assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
 
 

@@ -47,7 +47,7 @@ def trained_bytes(model: Any) -> bytes:
 def test_distillation_loss_equals_a_value_computed_by_hand() -> None:
     import torch
 
-    from edgekit.stages.training import distillation_loss
+    from edgekit.stages.losses import distillation_loss
 
     def softmax(values: list[float], temperature: float) -> list[float]:
         exponents = [math.exp(v / temperature) for v in values]

@@ -1,0 +1,136 @@
+"""The distillation losses: pure functions of a student's and a teacher's tensors, each a scalar.
+
+`mask` is [batch, tokens], 1 where a token is read; what stands elsewhere counts nowhere. No gradient is meant to reach
+the teacher's tensors. Widths may differ wherever a loss compares relations instead of the vectors themselves.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+#: The label of a text that has none: only the teacher's answer counts there.
+UNLABELLED = -1
+
+#: Instead of minus infinity, with which a divergence of what is masked in both would be no number.
+MASKED = -1e9
+
+#: Keeps a division by a length of zero finite.
+TINY = 1e-12
+
+
+def distillation_loss(
+    student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float, response: float = 1.0
+) -> Tensor:
+    """alpha * response * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) * labels' cross-entropy.
+
+    Logits are [batch, labels], labels ids [batch]; the mean over the batch. Hinton, Vinyals & Dean 2015,
+    arXiv:1503.02531: T^2 keeps the gradients' size independent of the temperature. `response` is the loss's weight in
+    a sum of several.
+    """
+    divergence = functional.kl_div(
+        functional.log_softmax(student / temperature, dim=-1),
+        functional.log_softmax(teacher / temperature, dim=-1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return alpha * response * temperature**2 * divergence + (1 - alpha) * label_loss(student, labels)
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labels' cross-entropy: a sum over the texts that have one, over the number of all texts."""
+    summed = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
+    return summed / len(labels)
+
+
+def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared difference of two layers' outputs [batch, tokens, hidden], over the tokens that are read.
+
+    FitNets' hints (Romero et al. 2015, arXiv:1412.6550), for transformers as in TinyBERT (Jiao et al. 2020,
+    arXiv:1909.10351, eq. 8). A student of another width is projected to the teacher's before.
+    """
+    return _over_tokens((student - teacher).square().mean(dim=-1), mask)
+
+
+def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared distance between the two attention distributions of each token that is read; the mean over the tokens.
+
+    Attention weights are [batch, heads, tokens, tokens]. Each side is averaged over its heads first, so that their
+    numbers may differ: one attention map for each layer as in attention transfer (Zagoruyko & Komodakis 2017,
+    arXiv:1612.03928), where TinyBERT (Jiao et al. 2020, arXiv:1909.10351, eq. 7) compares head by head.
+    """
+    return _over_tokens((student.mean(dim=1) - teacher.mean(dim=1)).square().sum(dim=-1), mask)
+
+
+def value_relation_loss(student: Tensor, teacher: Tensor, mask: Tensor, heads: int) -> Tensor:
+    """KL(teacher's value relation || student's), the mean over relation heads and over the tokens that are read.
+
+    A relation is softmax(V V^T / sqrt(d)) over the tokens (MiniLM: Wang et al. 2020, arXiv:2002.10957, eq. 5). The
+    values [batch, tokens, width] of all attention heads are cut into `heads` relation heads anew, so that neither the
+    number of attention heads nor the width has to agree (MiniLMv2: Wang et al. 2021, arXiv:2012.15828).
+    """
+    own, wanted = (_relation(values, mask, heads) for values in (student, teacher))
+    divergence = functional.kl_div(own, wanted, reduction="none", log_target=True).sum(dim=-1)  # [batch, heads, tokens]
+    return _over_tokens(divergence.mean(dim=1), mask)
+
+
+def relation_heads(student_width: int, teacher_width: int, most: int) -> int:
+    """Into how many relation heads both widths can be cut: as many as the teacher has heads, or the next fewer."""
+    common = gcd(student_width, teacher_width)
+    return next(heads for heads in range(min(most, common), 0, -1) if common % heads == 0)
+
+
+def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Huber loss of the distances between all pairs of texts, each side's in units of its own mean distance.
+
+    Vectors are [batch, width]. Relational knowledge distillation, distance-wise (Park et al. 2019, arXiv:1904.05068,
+    eq. 5 to 7). Of a single text there is nothing to compare: 0.
+    """
+    if len(student) < 2:
+        return student.sum() * 0.0
+    own, wanted = (functional.pdist(x) for x in (student, teacher))
+    own, wanted = (d / d.mean().clamp(min=TINY) for d in (own, wanted))
+    return functional.smooth_l1_loss(own, wanted)
+
+
+def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Huber loss of the cosines of the angles in all triangles of texts.
+
+    Vectors are [batch, width]. Relational knowledge distillation, angle-wise (Park et al. 2019, arXiv:1904.05068,
+    eq. 8 to 10): the mean over ordered triples of different texts. Fewer than three texts have no triangle: 0.
+    """
+    count = len(student)
+    if count < 3:
+        return student.sum() * 0.0
+    own, wanted = (_cosines(x) for x in (student, teacher))
+    return functional.smooth_l1_loss(own, wanted, reduction="sum") / (count * (count - 1) * (count - 2))
+
+
+def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the two batches' similarity matrices, X X^T with rows of length 1.
+
+    Vectors X are [batch, width]. Similarity-preserving distillation (Tung & Mori 2019, arXiv:1907.09682, eq. 2 to 4).
+    """
+    own, wanted = (functional.normalize(x @ x.T, dim=1) for x in (student, teacher))
+    return (own - wanted).square().mean()
+
+
+def _over_tokens(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of [batch, tokens] over the tokens that are read."""
+    return (values * mask).sum() / mask.sum()
+
+
+def _relation(values: Tensor, mask: Tensor, heads: int) -> Tensor:
+    """Logarithms of softmax(V V^T / sqrt(d)), [batch, heads, tokens, tokens]."""
+    split = values.unflatten(-1, (heads, -1)).transpose(1, 2)
+    scores = (split @ split.transpose(-1, -2)) * split.shape[-1] ** -0.5
+    return functional.log_softmax(scores.masked_fill(mask[:, None, None, :] == 0, MASKED), dim=-1)
+
+
+def _cosines(x: Tensor) -> Tensor:
+    """[j, i, k]: the cosine of the angle at text j between texts i and k; the same on both sides where two are one."""
+    arms = functional.normalize(x[None, :, :] - x[:, None, :], dim=-1, eps=TINY)
+    return torch.bmm(arms, arms.transpose(1, 2))
