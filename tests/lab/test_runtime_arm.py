@@ -106,25 +106,30 @@ def test_a_board_without_a_runtime_and_without_a_network_runs_it(
     assert again["transfer"]["bytes_sent"] < 200_000
 
 
-def test_it_serves_what_it_runs(bare: ArmDevice) -> None:
-    """After the test above. A second time nothing is disturbed."""
-    current = (bare.base / "current").readlink().name
-    bundle = bare.base / "releases" / current
-    run = bare.root / "run"
+@pytest.fixture
+def with_systemd(arm: ArmDevice) -> ArmDevice:
+    """A board whose user has a manager of services, as far as the agent can see."""
+    run = arm.root / "run"
     for folder in ("systemd/system", "user/1000", "fake"):
         (run / folder).mkdir(parents=True)
     shutil.copy(FAKE_SYSTEMCTL, run / "fake" / "systemctl.py")
     os.chown(run / "fake", USER_ID, USER_ID)
-    program = bare.root / "usr" / "local" / "bin" / "systemctl"
+    program = arm.root / "usr" / "local" / "bin" / "systemctl"
+    program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(SYSTEMCTL)
     program.chmod(0o755)
-    port = free_port()
-    words = ("flash", bundle, "board", "--service", "--port", port)
-    (result,) = edgekit(bare, *words)["devices"]
-    assert (result["outcome"], result["service"]) == ("unchanged", f"http://127.0.0.1:{port}")
+    return arm
+
+
+def test_it_serves_what_it_runs_and_goes_on_when_asked_again(with_systemd: ArmDevice, tiny_bundle: Path) -> None:
+    arm, port = with_systemd, free_port()
+    words = ("flash", tiny_bundle, arm.address, "--service", "--port", port)
+    (result,) = edgekit(arm, *words)["devices"]
+    assert (result["outcome"], result["service"]) == ("flashed", f"http://127.0.0.1:{port}")
     assert any("loginctl enable-linger pi" in note for note in result["notes"])
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:
         health = json.load(answer)
-    assert (health["ok"], health["release"]) == (True, current)
-    (result,) = edgekit(bare, *words)["devices"]
+    assert (health["ok"], health["release"]) == (True, (arm.base / "current").readlink().name)
+    (result,) = edgekit(arm, *words)["devices"]
+    assert result["outcome"] == "unchanged"
     assert result["steps"][-1]["note"].startswith(f"serves already at http://127.0.0.1:{port}, with ")
