@@ -27,7 +27,10 @@ class Base:
     """An edgekit folder; only the holder of its lock changes anything in it."""
 
     def __init__(self, path: str) -> None:
-        found = Path(path).expanduser() if "\0" not in path else Path()
+        try:
+            found = Path(path).expanduser()
+        except RuntimeError:
+            raise Refused(f"base {path!r}: there is no such home here; say the base's whole path") from None
         if not found.is_absolute():
             raise Refused(f"base {path!r}: expected an absolute path or one that begins with ~")
         self.path = found.resolve()

@@ -19,6 +19,7 @@ from .errors import Failed
 MAX_OUTPUT_BYTES = 16 << 20
 _GRACE_S = 5.0
 _POLL_S = 0.2
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Done:
 
 
 def environment() -> dict[str, str]:
-    """This environment without Python's own variables; no bytecode is written into a release."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
+    """This environment without Python's own variables and pip's settings; no bytecode is written into a release."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "PIP_CONFIG_FILE": os.devnull}
 
 
 def tell(line: str) -> None:
@@ -51,11 +52,37 @@ def tell(line: str) -> None:
         return
 
 
+def _ends_with_us() -> Callable[[], None] | None:
+    """What a process calls first of all so that the kernel kills it where this one dies, prctl(2) PR_SET_PDEATHSIG.
+
+    None where this Python cannot call the C library.
+    """
+    try:
+        from ctypes import CDLL  # slow to import, and not built everywhere
+
+        prctl = CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
+    agent = os.getpid()
+
+    def end_with_us() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != agent:  # which has died already
+            os._exit(1)
+
+    return end_with_us
+
+
 @contextmanager
 def _started(words: list[str], folder: Path, **streams: int | None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, all of which is killed where it is still there at the end."""
+    """A process in a session of its own, all of which is killed where it is still there at the end.
+
+    It also ends where this process is killed: nobody would hold it to its time any more.
+    """
     try:
-        process = subprocess.Popen(words, cwd=folder, env=environment(), start_new_session=True, **streams)  # type: ignore[call-overload]
+        process: subprocess.Popen[bytes] = subprocess.Popen(
+            words, cwd=folder, env=environment(), start_new_session=True, preexec_fn=_ends_with_us(), **streams
+        )  # type: ignore[call-overload]
     except OSError as error:
         raise Failed(f"{words[0]}: cannot be run: {error.strerror}") from None
     try:

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,16 @@ INSTALL_S = 1800.0
 _UNPACKED = 4
 _ASK = "import sys; print(sys.base_prefix, sys.implementation.cache_tag, *sys.version_info[:3])"
 _ASK_S = 60
+#: Prints `name==version` of each package that is named and there.
+_ASK_PINS = """
+import sys
+from importlib import metadata
+for name in sys.argv[1:]:
+    try:
+        print(name, metadata.version(name), sep="==")
+    except metadata.PackageNotFoundError:
+        pass
+"""
 
 
 def install_runtime(base: Base, request: Request) -> RuntimeAnswer:
@@ -44,7 +55,7 @@ def install_runtime(base: Base, request: Request) -> RuntimeAnswer:
     asked = _ask_python(python)
     pins = _pins(manifest, asked.version, python)
     venv = base.runtimes / _key(asked.said, pins)
-    installed = not venv.is_dir()
+    installed = not venv.is_dir() or bool(_lacking(venv, pins))
     if installed:
         check_space(base, _UNPACKED * sum(f.size for p, f in manifest.files.items() if p.startswith(WHEELS)), 2000)
         _make(venv, python, pins, base.folder(digest) / WHEELS, timeout_s)
@@ -120,10 +131,13 @@ def _ask_python(python: str) -> _Interpreter:
 
 
 def _make(venv: Path, python: str, pins: dict[str, list[str]], wheels: Path, timeout_s: float) -> None:
-    """The venv under another name, on the disk, then under its own. It holds no path to itself that anybody follows."""
-    work = venv.with_name(f".new-{venv.name}")
+    """The venv under another name, on the disk, then under its own. It holds no path to itself that anybody follows.
+
+    The other name is a new one each time: what a crash left may still be written to. One that is there is replaced.
+    """
     disk.make_folder(venv.parent)
-    disk.remove(work)
+    work = Path(tempfile.mkdtemp(prefix=f".new-{venv.name}-", dir=venv.parent))
+    work.chmod(0o755)
     try:
         tell("making a virtual environment")
         _run([python, "-B", "-m", "venv", "--without-pip", str(work)], work.parent, timeout_s)
@@ -139,13 +153,37 @@ def _make(venv: Path, python: str, pins: dict[str, list[str]], wheels: Path, tim
             ],
             work, timeout_s,
         )  # fmt: skip
+        lacking = _lacking(work, pins)
+        if lacking:
+            raise Failed(f"pip has not installed {', '.join(lacking)}; look into its settings on this device")
         _compile(work, timeout_s)
         os.sync()
+        old = venv.with_name(f".old-{venv.name}")
+        if os.path.lexists(venv):
+            disk.remove(old)
+            venv.replace(old)
         work.replace(venv)
+        disk.remove(old)
     finally:
         if work.exists():
             shutil.rmtree(work, ignore_errors=True)
     disk.sync_folder(venv.parent)
+
+
+def _lacking(venv: Path, pins: dict[str, list[str]]) -> list[str]:
+    """The pins that the venv's own Python does not find; all of them where it cannot be run."""
+    names = [pin.partition("==")[0] for pin in pins]
+    try:
+        done = capture([str(venv / "bin" / "python3"), "-B", "-c", _ASK_PINS, *names], venv, _ASK_S)
+    except Failed:
+        return sorted(pins)
+    found = {_plain(line) for line in done.stdout.decode("utf-8", "replace").splitlines()}
+    return sorted(pin for pin in pins if _plain(pin) not in found)
+
+
+def _plain(pin: str) -> str:
+    """`name==version` however it is spelt: a wheel's name has _ for -, and a version may have zeros at its end."""
+    return re.sub(r"(\.0)+$", "", re.sub(r"[-_.+]+", ".", pin.lower()))
 
 
 def _pip(work: Path, python: str, wheels: Path) -> list[str]:

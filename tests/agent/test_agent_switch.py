@@ -141,6 +141,26 @@ def test_leftovers_of_a_crash_are_swept_away(device: Device, tmp_path: Path) -> 
     assert not list(device.base.rglob(".*"))
 
 
+def test_what_an_agent_runs_ends_with_it(device: Device, tmp_path: Path) -> None:
+    """Killed alone, as the kernel does for want of memory: nobody would hold its golden samples to their time."""
+    digest = device.receive(write_bundle(tmp_path / "a", before="hang"))
+    with agent(device, "verify", digest=digest) as process:
+        wait_for(lambda: device.ran)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 1
+        process.kill()
+    wait_for(lambda: not is_running(children[0]))
+    assert device.ask("probe")["ok"]
+
+
+def is_running(pid: str) -> bool:
+    """Whether a process goes on; nobody here collects one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def test_a_broken_line_does_not_stop_a_switch(device: Device, tmp_path: Path) -> None:
     """sshd is gone: SIGHUP comes, stdout and stderr are closed, and the device decides all the same."""
     first, second = write_bundle(tmp_path / "a", "1"), write_bundle(tmp_path / "b", "2", current="differs")
