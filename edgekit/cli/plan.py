@@ -42,7 +42,9 @@ def command(store_path: Path | None, as_json: bool, **what: Any) -> None:
     stages = max(len(step.stage) for step in plan.steps)
     for number, (step, there) in enumerate(zip(plan.steps, cached, strict=True), start=1):
         way = f"{step.accepts or 'your files'} → {step.produces}"
-        click.echo(f"{number}  {step.stage:{stages}}  {way:20}  {step.key[:16]}  {_state(step, there)}")
+        losses = getattr(step.options, "losses", None)
+        told = f"  losses: {losses}" if losses else ""
+        click.echo(f"{number}  {step.stage:{stages}}  {way:20}  {step.key[:16]}  {_state(step, there)}{told}")
     click.echo(f"makes the bundle {plan.name}; {sum(cached)} of {len(cached)} steps are in {store.root}")
 
 
