@@ -110,7 +110,7 @@ def _heard(place: Place, timeout_s: float) -> tuple[dict[str, Any] | None, str]:
     try:
         health = ask_health(place, timeout_s)
     except Failed as failure:
-        return {}, str(failure)
+        return {}, str(failure).removeprefix(f"{place.url}: ")
     if health is None:
         return None, "nobody answers there any more"
     return health, str(health.get("error") or f"still serves {str(health.get('release'))[:16]}")
@@ -179,8 +179,9 @@ def _read_health(place: Place, status: int, content: bytes) -> dict[str, Any]:
     if status in (401, 403):
         how = f"the token in {place.token_file}" if place.token_file else "no token"
         raise Refused(f"{place.url}: /healthz may not be asked with {how}: {why}; install the service again")
-    kind = Unclear if status >= 500 else Failed
-    raise kind(f"{place.url}: /healthz is not that of a bundle's service: {why}")
+    if status >= 500:
+        raise Unclear(f"{place.url}: /healthz answers {status}: {why}")
+    raise Failed(f"{place.url}: /healthz is not that of a bundle's service: {why}")
 
 
 def recorded(base: Base) -> Place | None:

@@ -135,6 +135,9 @@ def test_a_busy_service_is_asked_again(device: Device, tmp_path: Path, service: 
     service.reply = lambda asked: busy if asked % 2 == 0 and asked < 5 else service.healthy()
     assert activate(device, tmp_path)["ok"]
     assert service.asked > 5
+    service.reply = lambda _: busy
+    answer = device.ask("rollback", health_s=1)
+    assert f"127.0.0.1:{service.port} did not take it up within 1 s: /healthz answers 503: too many" in answer["error"]
 
 
 def test_none_that_runs_is_waited_for(device: Device, tmp_path: Path, service: Service) -> None:
