@@ -14,7 +14,7 @@ from .errors import Failed, Refused
 NAME = "edgekit.service"
 #: Where systemd runs the system (sd_booted(3)).
 BOOTED = Path("/run/systemd/system")
-CALL_S = 30.0
+CALL_S = 90.0
 #: Hands a file to a service whose user may not read it (systemd.exec(5), LoadCredential).
 _HANDS_OVER_SINCE = 247
 

@@ -64,13 +64,10 @@ def show(devices: tuple[str, ...], way: Way, as_json: bool) -> None:
 @json_option
 def rollback(devices: tuple[str, ...], to: str | None, force: bool, way: Way, as_json: bool) -> None:
     """Let devices run the release before, if it is healthy there."""
-    from ..flash.remote import GRACE_S
 
     def go(remote: Remote) -> dict[str, Any]:
-        return remote.call(
-            "rollback", limit_s=way.timeout + GRACE_S, to=_whole_digest(remote, to), force=force, python=way.python,
-            health_s=way.timeout,
-        )  # fmt: skip
+        digest = _whole_digest(remote, to)
+        return remote.switch("rollback", way.timeout, to=digest, force=force, python=way.python)
 
     _each(way, devices, as_json, go, lambda answer: [f"runs {answer['digest'][:16]} now, healthy"])
 
@@ -175,4 +172,8 @@ def _is_digest(value: object) -> bool:
 
 
 def _time(unix: object) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(unix, int | float) else "?"
+    """A device's word for a time, which may be any number."""
+    try:
+        return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        return "?"

@@ -79,7 +79,11 @@ class Lines:
 @click.command("flash", epilog="Example: edgekit flash dist/distilbert-int8-raspberrypi pi@kitchen.local")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @devices_argument
-@click.option("--dry-run", is_flag=True, help="Say what would travel, and what speaks against it; change nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would travel, and what speaks against it; only edgekit's own agent is put there.",
+)
 @click.option("--again", is_flag=True, help="All steps, also where the device runs this bundle; mends damaged files.")
 @click.option("--allow-older", is_flag=True, help="Also a bundle that was signed before the one that runs.")
 @click.option("--fail-fast", is_flag=True, help="One after the other: stop at the first device that fails.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 from ..agentfile import AgentFile, build_agent
@@ -19,17 +20,22 @@ PROTOCOL = 1
 WAIT_S = 30.0
 #: What the agent's own limit is exceeded by before the host gives up.
 GRACE_S = 15.0
+#: How long a service may take to take a release up, beyond the release's own start.
+SERVICE_S = 30.0
 #: Where a user keeps the runtime, as our refusals advise; a device has it beside its releases.
 VENV = "venv/bin/python"
 NO_AGENT, _NO_PYTHON = 66, 67
 #: How the agent's own last words begin where it cannot even read a request.
 _SPEAKER = "edgekit: "
 
-#: $1 base, $2 agent, $3 its size, $4 an interpreter or nothing, then its words. A device without the agent, or with
-#: one that a power cut left without its content, says so by its exit code.
+#: $1 base, $2 agent, $3 its size, $4 its sha256, $5 an interpreter or nothing, then its words. A device without the
+#: agent, or with one whose content is another, says so by its exit code.
 _LAUNCH = f"""
-agent=$1/agent/$2; size=$3; given=$4; venv=$1/{VENV}; shift 4
+agent=$1/agent/$2; size=$3; sum=$4; given=$5; venv=$1/{VENV}; shift 5
 [ -f "$agent" ] && [ "$(wc -c < "$agent")" -eq "$size" ] || exit {NO_AGENT}
+if command -v sha256sum > /dev/null 2>&1; then
+  [ "$(sha256sum < "$agent" | cut -c1-64)" = "$sum" ] || exit {NO_AGENT}
+fi
 if [ -n "$given" ]; then set -- "$given" "$agent" "$@"
 elif [ -x "$venv" ]; then set -- "$venv" "$agent" "$@"
 else set -- python3 "$agent" "$@"; fi
@@ -67,11 +73,25 @@ class Remote:
     def call(
         self, command: str, *, limit_s: float | None = None, hear: Hear | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """One command's answer; the line is given up after `limit_s`.
+        """One command's answer, its texts printable; the line is given up after `limit_s`.
 
         Raises Refusal where the agent says no, DeviceError where there is no answer.
         """
-        content = self.request(**fields)
+        return self._call(command, fields, limit_s, hear)
+
+    def switch(self, command: str, step_s: float, hear: Hear | None = None, **fields: Any) -> dict[str, Any]:
+        """`activate` or `rollback`: the golden samples before the switch and after it, then the service's health.
+
+        Each may take `step_s` there; all together end there before the line is given up here.
+        """
+        whole_s = 2 * step_s + SERVICE_S
+        content = {"health_s": step_s, "limit_s": whole_s, **fields}
+        return self._call(command, content, self.wait_s + whole_s + GRACE_S, hear)
+
+    def _call(
+        self, command: str, fields: Mapping[str, Any], limit_s: float | None, hear: Hear | None
+    ) -> dict[str, Any]:
+        content, hear = self.request(**fields), _printable_to(hear) if hear else None
         done = self.transport.run(self.words(command), content, limit_s, hear)
         if done.code == NO_AGENT:
             self.bring()
@@ -85,7 +105,8 @@ class Remote:
     def words(self, command: str) -> list[str]:
         """What runs the agent there."""
         agent = _agent()
-        given = [self._base, agent.name, str(len(agent.content)), self.device.python or "", command]
+        size, digest = str(len(agent.content)), sha256(agent.content).hexdigest()
+        given = [self._base, agent.name, size, digest, self.device.python or "", command]
         words = ["sh", "-c", _LAUNCH, "edgekit", *given]
         return ["sh", "-c", _AS_ROOT, "edgekit", *words] if self.as_root else words
 
@@ -112,7 +133,7 @@ class Remote:
             raise DeviceError(self._no_answer(done))
         if not answer["ok"]:
             raise Refusal(f"{self.device.name}: {_one_line(answer.get('error'))}", answer)
-        return answer
+        return {key: _printable(value) for key, value in answer.items()}
 
     @property
     def _base(self) -> str:
@@ -149,4 +170,19 @@ def _last(text: str) -> str:
 def _one_line(said: object) -> str:
     """What a device says, on one line of printable characters: it goes to a terminal."""
     text = " ".join(str(said or "").split()) or "it said nothing"
-    return "".join(c if c.isprintable() else "?" for c in text)[:600]
+    return str(_printable(text))[:600]
+
+
+def _printable(value: Any) -> Any:
+    """An answer without what could act on a terminal."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else "?" for c in value)
+    if isinstance(value, list):
+        return [_printable(part) for part in value]
+    if isinstance(value, dict):
+        return {_printable(key): _printable(part) for key, part in value.items()}
+    return value
+
+
+def _printable_to(hear: Hear) -> Hear:
+    return lambda line: hear(_printable(line))

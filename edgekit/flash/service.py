@@ -68,8 +68,9 @@ def install_service(
     at_base = Remote(remote.transport, replace(remote.device, base=base), remote.wait_s, as_root=service.sudo)
     try:
         return at_base.call(
-            "service", limit_s=_STEPS * step_s + GRACE_S, hear=hear, action="install", scope=service.scope,
-            host=service.host, port=service.port, socket=service.socket, token_file=service.token_file, start_s=step_s,
+            "service", limit_s=remote.wait_s + _STEPS * step_s + GRACE_S, hear=hear, action="install",
+            scope=service.scope, host=service.host, port=service.port, socket=service.socket,
+            token_file=service.token_file, start_s=step_s,
         )  # fmt: skip
     except Refusal as refusal:
         log = refusal.answer.get("log") or []

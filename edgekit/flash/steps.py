@@ -20,16 +20,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..bundle import Bundle
-from ..errors import BundleError, DeviceError, EdgekitError
+from ..errors import BundleError, DeviceError, EdgekitError, TransportError
 from ..inventory import Device
+from ..sign import read_signature
 from ..transports import Options, connect
-from .fit import Needs, check_target, doubts, lacking, needs_of, objections, wheel_python
+from .fit import Needs, check_target, doubts, lacking, needs_of, objections
+from .probe import ask, choose_python, describe, runs, unlike
 from .remote import GRACE_S, WAIT_S, Refusal, Remote
 from .result import FlashResult, Reporter, Silent, Step
 from .send import plan_transfer, send
 from .service import Service, check_service, install_service
 
-SIGNATURE = "manifest.json.sig"
 #: A virtual environment, what goes into it, its bytecode.
 RUNTIME_PARTS = 3
 
@@ -91,10 +92,13 @@ class _Run:
         self.needs: Needs = needs_of(bundle)
         self.python = device.python
         self.base = device.base
+        self.signature: str | None = None
 
     def go(self) -> None:
         """The steps in their order."""
         self._refuse(check_target(self.bundle, self.device))
+        signature = read_signature(self.bundle.path)
+        self.signature = signature.text if signature else None
         line = replace(self.options.line, command_s=self.options.step_s, ssh_options=self.device.ssh_options)
         with self._step("connect"):
             transport = connect(self.device.address, line)
@@ -126,55 +130,37 @@ class _Run:
         self.result.outcome = "flashed"
 
     def _probe(self) -> bool:
-        """Whether the device runs this bundle already."""
+        """Whether the device runs this bundle already: whole, trusted there, with this signature, for good."""
         with self._step("probe") as note:
-            probe = self._ask(self.device.python)
+            probe = ask(self.remote, self.needs, self.device.python, check=True)
             current = probe["current"]
             self.result.board = probe["machine"]
             self.result.previous = current and current["digest"]
             self.reporter.probed(self.device.name, self.result.previous)
             runs_it = self.result.previous == self.bundle.digest
-            if not runs_it and not self.device.python:
-                probe = self._choose_python(probe)
+            why_not = unlike(probe, self.signature) if runs_it else "another"
+            lost = runs_it and not self.needs.wheels and lacking(self.needs, probe)
+            if (why_not or lost) and not self.device.python:
+                probe, self.python = choose_python(self.remote, self.needs, probe)
+            if runs_it and lost and lacking(self.needs, probe):
+                why_not = "its runtime is gone"
             self.base = str(probe["base"])
-            note.append(_describe(probe))
+            note.append(describe(probe))
         self.result.notes += doubts(self.needs, probe)
-        if not runs_it:
+        if runs_it and why_not:
+            self.result.notes.append(f"runs this bundle, but not as it is here: {why_not}")
+        if why_not:
             self._refuse(objections(self.needs, probe, self.device))
-        return runs_it
-
-    def _ask(self, python: str | None) -> dict[str, Any]:
-        return self.remote.call("probe", packages=list(self.needs.packages), python=python)
-
-    def _choose_python(self, probe: dict[str, Any]) -> dict[str, Any]:
-        """The probe of an interpreter there that the bundle can run with, where there is one."""
-        if not self.needs.wheels:
-            return self._ask_others(probe) if lacking(self.needs, probe) else probe
-        python = wheel_python(self.needs, probe)
-        if python != probe["python"]:
-            self.python = python
-        return {**probe, "python": python}
-
-    def _ask_others(self, probe: dict[str, Any]) -> dict[str, Any]:
-        """The probe of another interpreter there that has the runtime: what runs now, or one that lies around."""
-        shown = self.remote.call("show")["releases"] if probe["current"] else []
-        ran = [release["python"] for release in shown if release["current"] and release["python"]]
-        for python in dict.fromkeys([*ran, *probe["pythons"]]):
-            if python != probe["python"]:
-                other = {**self._ask(python), "pythons": probe["pythons"]}
-                if not lacking(self.needs, other):
-                    self.python = python
-                    return other
-        return probe
+        return why_not is None
 
     def _want(self) -> list[dict[str, Any]]:
         with self._step("want") as note:
-            signature = self.bundle.path / SIGNATURE
-            answer = self.remote.call(
+            answer = self._patiently(
                 "want",
-                manifest=(self.bundle.path / "manifest.json").read_text(encoding="utf-8"),
-                signature=signature.read_text(encoding="utf-8") if signature.is_file() else None,
+                manifest=(self.bundle.path / "manifest.json").read_bytes().decode(),
+                signature=self.signature,
                 allow_older=self.options.allow_older,
+                dry=self.options.dry_run,
             )
             needed: list[dict[str, Any]] = answer["needed"]
             transfer = plan_transfer(needed)
@@ -191,7 +177,7 @@ class _Run:
         try:
             self._stage()
         except Refusal as refusal:
-            if not (refusal.answer.get("damaged") or refusal.answer.get("missing")):
+            if not any(refusal.answer.get(why) for why in ("damaged", "missing", "unannounced")):
                 raise
             self.result.notes.append(f"sent a second time: {refusal}")
             self._send(self._want())
@@ -208,7 +194,7 @@ class _Run:
 
     def _stage(self) -> None:
         with self._step("stage") as note:
-            answer = self.remote.call("stage", digest=self.bundle.digest, hear=self.reporter.heard)
+            answer = self._patiently("stage")
             note.append(f"{answer['files']} files are whole there")
             if answer["repaired"]:
                 note.append(f"repaired: {', '.join(answer['repaired'])}")
@@ -236,11 +222,26 @@ class _Run:
 
     def _activate(self) -> None:
         with self._step("activate") as note:
-            answer = self._patiently(
-                "activate", python=self.python, health_s=self.options.step_s, allow_older=self.options.allow_older
-            )
+            try:
+                answer = self.remote.switch(
+                    "activate", self.options.step_s, self.reporter.heard, digest=self.bundle.digest,
+                    python=self.python, allow_older=self.options.allow_older,
+                )  # fmt: skip
+            except TransportError as error:
+                raise self._after_silence(error) from None
             before = answer["previous"]
             note.append("healthy, kept" + (f"; {before[:16]} is the way back" if before else ""))
+            if self.options.service is None:
+                self.result.notes += answer["hints"]
+
+    def _after_silence(self, error: TransportError) -> TransportError:
+        """The same, with what the device runs now, where it can still be asked."""
+        try:
+            probe = ask(self.remote, self.needs, None)
+        except EdgekitError:
+            return TransportError(f"{error}; it decides by itself: edgekit devices show {self.device.name}")
+        undecided = ", and is still deciding" if probe["pending"] else ""
+        return TransportError(f"{error}; it {runs(probe)}{undecided}")
 
     def _install_service(self) -> None:
         service = self.options.service
@@ -254,10 +255,10 @@ class _Run:
             note.append(f"{state} {answer['url']}, with {answer['memory_max_mb']:.0f} MB of memory at most")
 
     def _patiently(self, command: str, parts: int = 1, **fields: Any) -> dict[str, Any]:
-        """A command that runs the bundle, or so many in one: the device's own limit ends it before ours."""
+        """A command that may have to wait, and to work long: the device's own limit ends it before ours."""
         return self.remote.call(
-            command, limit_s=parts * self.options.step_s + GRACE_S, hear=self.reporter.heard, digest=self.bundle.digest,
-            **fields,
+            command, limit_s=self.options.wait_s + parts * self.options.step_s + GRACE_S, hear=self.reporter.heard,
+            digest=self.bundle.digest, **fields,
         )  # fmt: skip
 
     def _refuse(self, problems: Sequence[str]) -> None:
@@ -273,16 +274,3 @@ class _Run:
         step = Step(name, time.monotonic() - began, "; ".join(note))
         self.result.steps.append(step)
         self.reporter.finished(self.device.name, step)
-
-
-def _describe(probe: dict[str, Any]) -> str:
-    """A device in a few words."""
-    libc = " ".join(str(part) for part in probe["libc"] if part)
-    python = probe["pythons"].get(probe["python"], "")
-    current = probe["current"]
-    words = [
-        probe["machine"] or probe["arch"], libc, f"Python {python}" if python else "",
-        f"{probe['free_mb']:.0f} MB free" if probe["free_mb"] is not None else "",
-        f"runs {current['name'] or current['digest'][:16]}" if current else "runs no bundle yet",
-    ]  # fmt: skip
-    return ", ".join(word for word in words if word)

@@ -76,14 +76,18 @@ class _Stream:
             process.stdin.write(self._request)
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        asked = False
+        asked, held = False, False
         while True:
             try:
                 for line in process.stdout:
                     heard()
                     if _is_answer(line):
                         return line
-                    self._out(line.decode("utf-8", "replace").rstrip("\n"))
+                    if held:
+                        self._out("")
+                    held = line == b"\n"  # the agent's own, where its answer comes next
+                    if not held:
+                        self._out(line.decode("utf-8", "replace").rstrip("\n"))
                 return b""
             except KeyboardInterrupt:
                 if asked or not self._id:

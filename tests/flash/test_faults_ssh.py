@@ -20,6 +20,7 @@ from lab.sshd import Sshd, StartSshd
 
 from edgekit.bundle import Bundle, open_bundle
 from edgekit.flash import FlashResult
+from edgekit.flash import remote as flash_remote
 from edgekit.flash import steps as flash_steps
 from edgekit.sign import sign
 
@@ -108,14 +109,16 @@ def test_a_device_that_hangs_at_any_step(
     start_sshd: StartSshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its agent does; where none is at work, the program that writes what arrives."""
-    monkeypatch.setattr(flash_steps, "GRACE_S", 0.5)
+    for module, name in ((flash_steps, "GRACE_S"), (flash_remote, "GRACE_S"), (flash_remote, "SERVICE_S")):
+        monkeypatch.setattr(module, name, 0.5)
     hangs = 'case " $* " in *" $(cat "$HOME/hang" 2>&1) ") exec sleep 600;; esac; exec "$REAL" "$@"'
     path = write_python(tmp_path / "bin", hangs)
     (tmp_path / "bin" / "dd").write_text('#!/bin/sh\n[ ! -e "$HOME/hang" ] || exec sleep 600\nexec /bin/dd "$@"\n')
     (tmp_path / "bin" / "dd").chmod(0o755)
     board = start_sshd(path=path)
     for step, bundle in each_step(board, tmp_path):
-        line = one_line(send(bundle, board, At(step, lambda s=step: (board.home / "hang").write_text(s)), step_s=2.0))
+        hang = At(step, lambda s=step: (board.home / "hang").write_text(s))
+        line = one_line(send(bundle, board, hang, step_s=2.0, wait_s=0.0))
         assert "no answer within" in line, (step, line)
         assert "--timeout" in line, (step, line)
         (board.home / "hang").unlink()
@@ -141,7 +144,7 @@ def test_an_agent_that_is_stopped_with_the_lock(
     def stop_soon() -> None:
         threading.Thread(target=stop, daemon=True).start()
 
-    assert "no answer within 2 s" in one_line(send(slow, sshd, At("verify", stop_soon)))
+    assert "no answer within 2 s" in one_line(send(slow, sshd, At("verify", stop_soon), wait_s=0.0))
     is_stopped.wait()
     assert "another edgekit is changing this device; try again, or wait longer" in one_line(send(new, sshd, wait_s=0.0))
     assert_runs(sshd.base, old)

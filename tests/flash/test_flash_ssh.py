@@ -71,7 +71,7 @@ def test_a_dry_run_says_what_would_travel_and_sends_nothing(sshd: Sshd, bundle: 
     result = send(bundle, sshd, dry_run=True)
     assert (result.outcome, result.transfer.bytes_sent) == ("planned", 0)
     assert result.transfer.files == len({f["sha256"] for f in bundle.manifest["files"].values()})
-    assert not [p for p in (sshd.base / "incoming").iterdir() if p.suffix != ".want"]
+    assert [path.name for path in sshd.base.iterdir()] == ["agent"]  # nothing is announced, no lock was held
     assert_runs(sshd.base, None)
 
 
