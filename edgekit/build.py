@@ -206,7 +206,14 @@ def _teacher(plan: Plan, artifacts: list[Artifact]) -> dict[str, Any]:
     """What the bundle says of the teacher, and of the data and the student if the user gave one."""
     model = plan.inputs.teacher
     artifact = artifacts[[step.step for step in plan.steps].index("teacher")]
+    more = [
+        {"name": other.name, "digest": other.digest, "licence": licence}
+        for other, licence in zip(plan.inputs.more_teachers, artifact.metrics.get("licences", [])[1:], strict=True)
+    ]
+    unlabelled = plan.inputs.unlabelled
     return {
+        **({"more": more} if more else {}),
+        **({"unlabelled": unlabelled.name, "unlabelled_digest": unlabelled.digest} if unlabelled else {}),
         "name": model.name if model else "sample teacher, trained on the spot",
         "digest": model.digest if model else None,
         "licence": artifact.metrics.get("licence"),

@@ -70,6 +70,9 @@ def licence_note(manifest: Manifest) -> str:
             f"The model is derived from {teacher['name']}, whose folder states no licence: "
             "ask its owner before you pass this bundle on."
         )
+    for other in teacher.get("more", ()):
+        stated = f"is stated as {other['licence']}" if other["licence"] else "its folder does not state"
+        model += f"\nIt learnt from the answers of {other['name']} too, whose licence {stated}."
     return f"{model}\nThe code in ondevice/ is part of edgekit and under the Apache License 2.0.\n"
 
 

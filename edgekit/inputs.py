@@ -15,7 +15,7 @@ from typing import Any, Literal
 from . import hub
 from .errors import ConfigError
 from .shape import is_classifier, label_names, read_config
-from .tables import check_format, find_splits
+from .tables import check_format, find_splits, read_table
 
 #: The files of a tokenizer, besides tokenizer.json or vocab.txt, of which there must be one.
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
@@ -110,6 +110,21 @@ def resolve_data(text: str | None) -> DataSource:
     except OSError as error:
         raise ConfigError(f"data {error.filename or path}: {error.strerror}") from None
     return DataSource("files", path.resolve().name, path, digest)
+
+
+def resolve_unlabelled(text: str) -> DataSource:
+    """The file of texts without labels that the user means. Raises ConfigError; MissingExtra as `read_table` does."""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"--unlabelled {text}: {'is no file' if path.exists() else 'no such file'}")
+    try:
+        read_table(path)  # it is needed only when the teacher is done, which is late to hear of a broken file
+        digest = _digest([(f"texts{path.suffix.lower()}", path)])
+    except ConfigError as error:
+        raise ConfigError(f"--unlabelled {error}") from None
+    except OSError as error:
+        raise ConfigError(f"--unlabelled {path}: {error.strerror}") from None
+    return DataSource("files", path.name, path, digest)
 
 
 def check_safetensors(path: Path) -> None:

@@ -70,6 +70,8 @@ class Inputs:
     student: ModelSource | None = None
     text_column: str | None = None
     label_column: str | None = None
+    more_teachers: tuple[ModelSource, ...] = ()  # whose answers are averaged with the teacher's
+    unlabelled: DataSource | None = None
 
     @property
     def is_sample(self) -> bool:
@@ -78,9 +80,19 @@ class Inputs:
 
     def paths(self) -> dict[str, Path]:
         """The user's files by role, for the stages."""
-        models = {"teacher": self.teacher, "student": self.student}
-        paths = {role: model.path for role, model in models.items() if model}
-        return paths | ({"data": self.data.path} if self.data.path else {})
+        given = {"teacher": self.teacher, "student": self.student, "data": self.data, "unlabelled": self.unlabelled}
+        paths = {role: source.path for role, source in given.items() if source and source.path}
+        return paths | {f"teacher {at}": model.path for at, model in enumerate(self.more_teachers, start=2)}
+
+    def read_by(self, step: str) -> dict[str, str]:
+        """The user's files that a step reads: role -> digest."""
+        more = {f"teacher {at}": model for at, model in enumerate(self.more_teachers, start=2)}
+        roles: dict[str, Mapping[str, DataSource | ModelSource | None]] = {
+            "dataset": {"data": self.data},
+            "teacher": {"teacher": self.teacher, **more},
+            "distill": {"student": self.student, "unlabelled": self.unlabelled},
+        }
+        return {role: source.digest for role, source in roles.get(step, {}).items() if source}
 
 
 @dataclass(frozen=True)
@@ -134,11 +146,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     for position, (name, chosen, stage) in enumerate(stages):
         module = load_stage(stage)
         options = _options(module.Options, chosen, supplied, recipe, target, name)
-        roles = {
-            "dataset": {"data": inputs.data.digest},
-            "teacher": {"teacher": inputs.teacher.digest} if inputs.teacher else {},
-            "distill": {"student": inputs.student.digest} if inputs.student else {},
-        }.get(name, {})
+        roles = inputs.read_by(name)
         needed = (*module.USES, RUNTIME_PACKAGES[target.runtime.name]) if stage == "validate" else module.USES
         tried = tuple(RUNTIME_PACKAGES[name] for name in target.runtime.also) if stage == "validate" else ()
         versions = {package: installed_version(package) for package in (*needed, *tried)}
@@ -193,6 +201,16 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, toolchain: Tool
     steps = [s.step for s in recipe.stage]
     if student and "distill" not in steps:
         raise PlanError(f"recipe {recipe.name} has no distill step, so --student {student.name} would never be used")
+    if inputs.unlabelled and "distill" not in steps:
+        raise PlanError(
+            f"recipe {recipe.name} has no distill step, so --unlabelled {inputs.unlabelled.name} would never be used"
+        )
+    for more in inputs.more_teachers:
+        if teacher and more.is_classifier and teacher.is_classifier and more.labels != teacher.labels:
+            raise PlanError(
+                f"--teacher {more.name}: its labels are {', '.join(more.labels)}, those of {teacher.name} "
+                f"{', '.join(teacher.labels)}; teachers that are averaged have the same, in the same order"
+            )
     model = student or teacher
     if model is None or model.family in FAMILIES:
         return

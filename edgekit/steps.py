@@ -121,6 +121,20 @@ class Teacher(Training):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
 
 
+class Augment(StepOptions):
+    """Changed copies of the training texts, on which the teacher's answers alone count."""
+
+    copies: Annotated[Positive, Field(description="of each text")] = 1
+    mask: Annotated[float, Field(ge=0, le=1, description="probability that a word becomes [MASK]")] = 0.1
+    replace: Annotated[float, Field(ge=0, le=1, description="probability that it becomes a word near it")] = 0.1
+
+    @model_validator(mode="after")
+    def _change(self) -> Augment:
+        if not 0 < self.mask + self.replace <= 1:
+            raise ValueError("expected mask + replace above 0 and at most 1")
+        return self
+
+
 class Distill(WeightedDistillation):
     """Train a smaller student on what the teacher answers, and where asked for on what it computes on the way."""
 
@@ -129,6 +143,9 @@ class Distill(WeightedDistillation):
         Share | list[Number],
         Field(description="share of the teacher's layers that the student keeps, or their numbers from 0"),
     ] = 0.5
+    augment: Annotated[
+        Augment | None, Field(description="more texts to learn on: copies with masked and replaced words")
+    ] = None
 
 
 class Prune(WeightedDistillation):

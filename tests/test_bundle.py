@@ -131,6 +131,14 @@ def test_the_card_gives_figures_with_counts_and_the_way_to_run_it(tmp_path: Path
     assert "sample task" not in card
 
 
+def test_the_card_names_every_teachers_licence(tmp_path: Path) -> None:
+    more = [{"name": "second", "digest": "d", "licence": "mit"}, {"name": "third", "digest": "e", "licence": None}]
+    made = make(tmp_path, teacher={"name": "a teacher", "licence": "apache-2.0", "more": more})
+    licence = (made.path / "LICENSE").read_text()
+    assert "It learnt from the answers of second too, whose licence is stated as mit." in licence
+    assert "answers of third too, whose licence its folder does not state." in licence
+
+
 def test_the_card_does_not_hide_what_is_not_known(tmp_path: Path) -> None:
     made = make(tmp_path, teacher={"name": "a teacher", "licence": None})
     assert "whose folder states no licence: ask its owner" in (made.path / "LICENSE").read_text()

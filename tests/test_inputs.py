@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.inputs import check_safetensors, resolve_data, resolve_model
+from edgekit.inputs import check_safetensors, resolve_data, resolve_model, resolve_unlabelled
 
 CONFIG = {
     "model_type": "bert",
@@ -257,3 +257,21 @@ def test_a_real_model_is_hashed_fast(shared_data: Callable[[str], Path]) -> None
 
 def test_real_data(shared_data: Callable[[str], Path]) -> None:
     assert resolve_data(str(shared_data("text/sst2"))).kind == "files"
+
+
+def test_texts_without_labels_are_read_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "more.csv").write_text("text\nno label here\n")
+    found = resolve_unlabelled(str(tmp_path / "more.csv"))
+    assert (found.name, found.path) == ("more.csv", tmp_path / "more.csv")
+    (tmp_path / "moved.csv").write_text("text\nno label here\n")
+    assert resolve_unlabelled(str(tmp_path / "moved.csv")).digest == found.digest
+    (tmp_path / "empty.csv").write_text("text\n")
+    (tmp_path / "more.pkl").write_text("")
+    for name, said in (
+        ("none.csv", "none.csv: no such file"),
+        (".", "is no file"),
+        ("empty.csv", "has a header and no rows"),
+        ("more.pkl", "can run code when they are read"),
+    ):
+        with pytest.raises(ConfigError, match=f"^--unlabelled .*{said}"):
+            resolve_unlabelled(str(tmp_path / name))

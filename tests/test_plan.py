@@ -88,6 +88,10 @@ def test_a_key_depends_on_all_that_the_result_does(monkeypatch: pytest.MonkeyPat
     assert changed(replace(base, data=replace(data, digest="e"))) == everything
     assert changed(replace(base, teacher=model(digest="u"))) == everything[1:]
     assert changed(replace(base, student=model())) == everything[2:]
+    assert changed(replace(base, more_teachers=(model(digest="v"),))) == everything[1:]
+    assert changed(replace(base, unlabelled=replace(data, name="more"))) == everything[2:]
+    assert changed(base, "distill.losses={response=2}") == everything[2:]
+    assert changed(base, "distill.losses={response=1}") == []
     assert changed(base, "distill.epochs=9") == everything[2:]
     assert changed(base, "seed=1") == everything
     assert changed(base, "min_retention=0.1") == []
@@ -122,6 +126,22 @@ def test_a_wrong_option_of_a_target_is_named(tmp_path: Path, options: str, said:
     with pytest.raises(ConfigError) as caught:
         plan(target=str(own))
     assert said in str(caught.value)
+
+
+def test_teachers_that_are_averaged_have_the_same_labels() -> None:
+    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    inputs = Inputs(data=data, teacher=model(), more_teachers=(replace(model(), name="other", labels=("b", "a")),))
+    with pytest.raises(PlanError, match="--teacher other: its labels are b, a, those of mine a, b; teachers that are"):
+        plan(inputs=inputs)
+    base = replace(model("roberta"), labels=("LABEL_0", "LABEL_1"), is_classifier=False)
+    assert plan(inputs=replace(inputs, more_teachers=(base,)))
+
+
+def test_texts_that_no_step_would_read_are_refused() -> None:
+    data = DataSource(kind="files", name="more.csv", path=Path("d"), digest="d")
+    inputs = Inputs(data=data, teacher=model(), unlabelled=data)
+    with pytest.raises(PlanError, match=r"no distill step, so --unlabelled more\.csv would never be used"):
+        plan("int8-ptq", "raspberrypi", inputs)
 
 
 def test_an_architecture_without_a_twin_is_refused_by_name() -> None:

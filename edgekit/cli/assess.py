@@ -63,7 +63,7 @@ def _tools(recipe: str | None, target: str | None) -> Tools | None:
         raise ConfigError("--recipe and --target belong together: name both")
     load_recipe(recipe), load_target(target)  # a name that does not exist is an error, not an answer
     try:
-        plan = plan_from(recipe, target, None, None, None, None, None, ())
+        plan = plan_from(recipe, target)
     except (ConfigError, PlanError) as error:
         return Tools(recipe, target, None, error)
     return Tools(recipe, target, plan)

@@ -45,12 +45,15 @@ def plan_options(command: F) -> F:
                      help="What to do to the model."),
         click.option("--target", required=True, metavar="NAME|FILE", shell_complete=complete("targets"),
                      help="Where it will run."),
-        click.option("--teacher", metavar="FOLDER|HUB-ID",
-                     help="A Hugging Face classifier, or a base checkpoint that is then fine-tuned on --data."),
+        click.option("--teacher", "teachers", multiple=True, metavar="FOLDER|HUB-ID",
+                     help="A Hugging Face classifier, or a base checkpoint that is then fine-tuned on --data. May be "
+                     "repeated: the answers are averaged, and the first is the one that the student starts from."),
         click.option("--student", metavar="FOLDER|HUB-ID",
                      help="Where the student starts.  [default: the teacher's layers]"),
         click.option("--data", metavar="FILE|FOLDER|hf:ID",
                      help="CSV, TSV, JSONL or Parquet; a folder of train, validation, test files; or hf:glue/sst2."),
+        click.option("--unlabelled", metavar="FILE",
+                     help="More texts to distil on, without labels: CSV, TSV, JSONL or Parquet."),
         click.option("--text-column", metavar="NAME", help="[default: found by name and content]"),
         click.option("--label-column", metavar="NAME", help="[default: found by name and content]"),
         click.option("--set", "overrides", multiple=True, metavar="STEP.KEY=VALUE",
@@ -70,39 +73,43 @@ def open_store(path: Path | None) -> Store:
 
 
 def plan_from(
-    recipe: str, target: str, teacher: str | None, student: str | None, data: str | None, text_column: str | None,
-    label_column: str | None, overrides: tuple[str, ...],
+    recipe: str, target: str, teachers: tuple[str, ...] = (), student: str | None = None, data: str | None = None,
+    unlabelled: str | None = None, text_column: str | None = None, label_column: str | None = None,
+    overrides: tuple[str, ...] = (),
 ) -> Plan:  # fmt: skip
     """The Plan that these options ask for. Raises ConfigError and PlanError."""
     from concurrent.futures import ThreadPoolExecutor
 
     from ..errors import ConfigError
-    from ..inputs import resolve_data, resolve_model
+    from ..inputs import resolve_data, resolve_model, resolve_unlabelled
 
-    if teacher and not data:
+    if teachers and not data:
         raise ConfigError("--teacher without --data: the recipe measures against labelled texts; name some with --data")
-    if student and not teacher:
+    if unlabelled and not teachers:
+        raise ConfigError("--unlabelled without --teacher: a teacher answers them; name one, and --data")
+    if student and not teachers:
         raise ConfigError("--student without --teacher: a student learns from a teacher; name one, and --data")
-    if data and not teacher:
+    if data and not teachers:
         raise ConfigError(
             "--data without --teacher: name a fine-tuned classifier, or a base checkpoint to fine-tune, with --teacher"
         )
     with ThreadPoolExecutor() as pool:  # hashing a model's files takes as long as the imports below
-        models = {
-            role: pool.submit(resolve_model, name, f"--{role}")
-            for role, name in (("teacher", teacher), ("student", student))
-            if name
-        }
+        pending = [pool.submit(resolve_model, name, "--teacher") for name in teachers]
+        started = pool.submit(resolve_model, student, "--student") if student else None
         from ..plan import Inputs, make_plan
         from ..recipe import load_recipe
         from ..target import load_target
 
         loaded_recipe, loaded_target = load_recipe(recipe, overrides), load_target(target)
+        found = [future.result() for future in pending]
         inputs = Inputs(
             data=resolve_data(data),
+            teacher=found[0] if found else None,
+            student=started.result() if started else None,
             text_column=text_column,
             label_column=label_column,
-            **{role: future.result() for role, future in models.items()},
+            more_teachers=tuple(found[1:]),
+            unlabelled=resolve_unlabelled(unlabelled) if unlabelled else None,
         )
     return make_plan(loaded_recipe, loaded_target, inputs)
 

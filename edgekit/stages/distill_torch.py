@@ -30,6 +30,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """
     from .encoder import load_encoder, save_encoder
     from .hf_model import write_tokenizer
+    from .more_texts import add_texts, find_more_texts
     from .objective import make_objective
     from .shrink import keep_layers, keep_positions
     from .token_splits import read_split
@@ -56,6 +57,10 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         student = keep_positions(student, options.max_tokens)
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
     texts = text_classification.load(job.earlier["dataset"].path, "train").texts
+    more, told = find_more_texts(texts, tokenizer, options, job)
+    if more:
+        training, texts = add_texts(training, more, tokenizer, options, job), texts + more
+    notes += told
     objective = make_objective(student, tokenizer, texts, training, options, job)
     result = train(student, training, validation, options, job, student.shape.pad_id, objective=objective)
     save_encoder(student, job.work, path)

@@ -1,11 +1,14 @@
-"""The teacher: a Hugging Face classifier as it is, a base checkpoint fine-tuned, or the sample task's own."""
+"""The teacher: a Hugging Face classifier as it is, a base checkpoint fine-tuned, or the sample task's own.
+
+Of several the answers are averaged; the first is the one whose layers and features a student takes.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +60,7 @@ class _Classifier:
 
 
 def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
-    """Write the teacher's folder and its logits over every split.
+    """Write the teacher's folder and its logits over every split; further teachers' folders below it.
 
     Raises ConfigError for a folder that cannot be used: pickled weights, a tokenizer that does not fit, a damaged
     file; and for a base checkpoint under fine_tune = "never".
@@ -69,7 +72,51 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
         if (dataset / f"{split}.jsonl").exists()
     }
     validation = text_classification.load(dataset, "validation")
-    folder = job.inputs.get("teacher")
+    given = [job.inputs[role] for role in sorted(job.inputs) if role.split()[0] == "teacher"]
+    folders: list[Path | None] = [*given] if given else [None]  # None: the sample task's
+    first, *others = [_ask(number, folder, texts, validation, options, job) for number, folder in enumerate(folders, 1)]
+    logits = {
+        split: np.mean([one.logits[split] for one in (first, *others)], axis=0) if others else answers
+        for split, answers in first.logits.items()
+    }
+    for split, answers in logits.items():
+        np.save(job.work / f"logits_{split}.npy", answers)
+    scores = text_classification.score(logits["validation"], validation.labels)
+    metrics = {
+        **first.metrics,
+        "validation_accuracy": scores["accuracy"],
+        "validation_macro_f1": scores["macro_f1"],
+    }
+    count = sum(len(part) for part in texts.values())
+    truncated = metrics["truncated_texts"]
+    long = f"{truncated} of {count} texts have more than {options.max_tokens} tokens and lose their end"
+    notes = (long,) if truncated else ()
+    if not others:
+        return Outcome(metrics, notes)
+    alone = [text_classification.score(x.logits["validation"], validation.labels)["accuracy"] for x in (first, *others)]
+    metrics["validation_accuracy_alone"] = alone
+    metrics["licences"] = [x.metrics["licence"] for x in (first, *others)]
+    told = f"the logits of {len(alone)} teachers are averaged; validation accuracy alone: "
+    return Outcome(metrics, (*notes, told + ", ".join(f"{accuracy:.4f}" for accuracy in alone)))
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """One teacher's logits by split, and the metrics of itself."""
+
+    logits: dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+    metrics: dict[str, Any]
+
+
+def _ask(
+    number: int, folder: Path | None, texts: dict[str, list[str]], validation: text_classification.Examples,
+    options: Options, job: Job,
+) -> _Answers:  # fmt: skip
+    """Write one teacher's folder, trained where it has to be, and answer every split."""
+    if number > 1:
+        job = replace(job, work=job.work / f"teacher-{number}", checkpoints=job.checkpoints / f"teacher-{number}")
+        job.work.mkdir()
+        job.checkpoints.mkdir(exist_ok=True)
     path = job.work / "tokenizer.json"
     if folder is None:
         path.write_text(json.dumps(make_wordpiece(texts["train"], SAMPLE_VOCABULARY), ensure_ascii=False), "utf-8")
@@ -87,25 +134,16 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
         check_tokenizer(folder / "tokenizer.json", tokenizer, model.vocabulary, model.positions)
     trained = _train(model, tokenizer, options, job) if tune else {}
     model.save(job.work)
-    logits = {split: _answer(model, tokenizer, split, part, options, job) for split, part in texts.items()}
-    for split, answers in logits.items():
-        np.save(job.work / f"logits_{split}.npy", answers)
-    scores = text_classification.score(logits["validation"], validation.labels)
-    truncated = sum(count_truncated(tokenizer, part) for part in texts.values())
     metrics = {
-        "validation_accuracy": scores["accuracy"],
-        "validation_macro_f1": scores["macro_f1"],
         "parameters": model.parameters,
         "macs_per_token": model.macs_per_token,
         "vocabulary": model.vocabulary,
         "bytes": (job.work / "model.safetensors").stat().st_size,
-        "truncated_texts": truncated,
+        "truncated_texts": sum(count_truncated(tokenizer, part) for part in texts.values()),
         "licence": read_licence(folder / "README.md") if folder else None,
         **trained,
     }
-    count = sum(len(part) for part in texts.values())
-    note = f"{truncated} of {count} texts have more than {options.max_tokens} tokens and lose their end"
-    return Outcome(metrics, (note,) if truncated else ())
+    return _Answers({s: _answer(model, tokenizer, s, part, options, job) for s, part in texts.items()}, metrics)
 
 
 def read_licence(card: Path) -> str | None:

@@ -75,6 +75,13 @@ def find_columns(table: Table, text: str | None, label: str | None) -> tuple[str
     return text, label
 
 
+def unlabelled_texts(table: Table) -> list[str]:
+    """The texts of a table whose labels, where it has any, count nothing: of a known column, or of the longest one."""
+    column = _by_name(table, TEXT_NAMES, without=None) or _longest(table, without=None)
+    texts = (_utf8(cell.strip()) for cell in table.columns[column]) if column else ()
+    return [text for text in texts if text]
+
+
 def _by_name(table: Table, known: Sequence[str], without: str | None) -> str | None:
     """The column whose name stands first among the known ones."""
     names = {normal(name): name for name in table.columns if name != without}

@@ -1,0 +1,184 @@
+"""More texts to distil on than the labelled ones: the user's unlabelled file, and changed copies of the training texts.
+
+No label is known of them; the teachers answer, and that is what a student learns there.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..artifact import Job
+from ..atomic import write_bytes
+from ..errors import ConfigError
+from ..shape import FAMILIES, label_names, read_config
+from ..steps import Augment, Distill
+from ..tables import read_table
+from ..tasks import text_classification
+from ..tasks.splits import unlabelled_texts
+from .encoder import load_encoder, predict
+from .losses import UNLABELLED
+from .token_splits import TokenSplit
+from .tokens import encode, load_tokenizer, read_tokenizer
+from .training import uses_bfloat16
+
+#: A word may become one of so many nearest ones (TinyBERT has 15 candidates).
+NEIGHBOURS = 15
+MASK = "[MASK]"
+
+
+def find_more_texts(
+    texts: Sequence[str], tokenizer: Any, options: Distill, job: Job
+) -> tuple[list[str], tuple[str, ...]]:
+    """Texts besides the training `texts`, and a note on them; `tokenizer` is the student's.
+
+    Unlabelled texts that stand in the dataset already, held-out ones above all, are left out. Raises ConfigError for a
+    file without texts, and for an augmentation that the tokenizers cannot have.
+    """
+    more, notes = [], []
+    file = job.inputs.get("unlabelled")
+    if file:
+        found = list(dict.fromkeys(unlabelled_texts(read_table(file))))
+        known = set(texts).union(*(_texts(job, split) for split in ("validation", "test")))
+        more += [text for text in found if text not in known]
+        if not more:
+            raise ConfigError(f"--unlabelled {file}: no text that is not in the data already")
+        notes.append(f"{len(more)} unlabelled texts teach too; {len(found) - len(more)} others are in the data already")
+    if options.augment:
+        folder = job.earlier["teacher"].path
+        if options.augment.mask > 0:
+            check_mask(tokenizer, "student")
+        more += augment(texts, folder, int(tokenizer.truncation["max_length"]), options.augment, job.seed)
+        notes.append(f"changed copies of the training texts teach too: {options.augment.copies} of each")
+    return more, tuple(notes)
+
+
+def add_texts(training: TokenSplit, more: Sequence[str], tokenizer: Any, options: Distill, job: Job) -> TokenSplit:
+    """The training split with more texts, their labels unknown; the teachers' answers are computed here."""
+    assert training.teacher_logits is not None
+    logits = _answers(more, int(tokenizer.truncation["max_length"]), options, job)
+    unknown = np.full(len(more), UNLABELLED, dtype=np.int64)
+    return TokenSplit(
+        training.token_ids + encode(tokenizer, more),
+        np.concatenate([training.labels, unknown]),
+        np.concatenate([training.teacher_logits, logits]),
+    )
+
+
+def augment(texts: Sequence[str], folder: Path, max_tokens: int, options: Augment, seed: int) -> list[str]:
+    """Changed copies of the texts: each word becomes [MASK], or another word, with the probabilities of `options`.
+
+    As TinyBERT's (Jiao et al. 2020, arXiv:1909.10351, algorithm 1), but that a word's substitutes are those whose
+    vectors in the teacher are nearest to its own, which needs no other model; masking as in Tang et al. 2019
+    (arXiv:1903.12136). Only words that are one token are changed. Raises ConfigError where the teacher's tokenizer is
+    no WordPiece, or has no [MASK].
+    """
+    path = folder / "tokenizer.json"
+    tokenizer = load_tokenizer(path, max_tokens)
+    if read_tokenizer(path)["model"].get("type") != "WordPiece":
+        raise ConfigError(f"distill.augment: {path}: not a WordPiece tokenizer, so what is a word cannot be known")
+    if options.mask > 0:
+        check_mask(tokenizer, "teacher")
+    encodings = tokenizer.encode_batch(list(texts))
+    near = nearest_words(folder, tokenizer, {number for encoding in encodings for number in encoding.ids})
+    random = np.random.default_rng([seed, 2])
+    return [
+        _changed(t, e, near, options, random)
+        for _ in range(options.copies)
+        for t, e in zip(texts, encodings, strict=True)
+    ]
+
+
+def nearest_words(folder: Path, tokenizer: Any, wanted: set[int]) -> dict[int, list[str]]:
+    """For each of the `wanted` tokens that is a word: the words of the nearest vectors (cosine), nearest first."""
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    words = {number: token for token, number in vocabulary.items() if token.isalpha() and len(token) > 1}
+    numbers = torch.tensor(sorted(words))
+    vectors = torch.nn.functional.normalize(_word_vectors(folder)[numbers], dim=1)
+    rows = [row for row, number in enumerate(numbers.tolist()) if number in wanted]
+    near: dict[int, list[str]] = {}
+    for start in range(0, len(rows), 1024):
+        block = torch.tensor(rows[start : start + 1024])
+        alike = vectors[block] @ vectors.T
+        alike[torch.arange(len(block)), block] = -2.0  # not itself
+        nearest = alike.topk(min(NEIGHBOURS, len(words) - 1), dim=1).indices
+        for row, others in zip(block.tolist(), nearest, strict=True):
+            near[int(numbers[row])] = [words[number] for number in numbers[others].tolist()]
+    return near
+
+
+def check_mask(tokenizer: Any, whose: str) -> None:
+    """Raises ConfigError for a tokenizer that does not read [MASK] as one token."""
+    number = tokenizer.token_to_id(MASK)
+    if number is None or tokenizer.encode(MASK, add_special_tokens=False).ids != [number]:
+        raise ConfigError(f"distill.augment.mask: the {whose}'s tokenizer has no {MASK}; possible: mask = 0.0")
+
+
+def _changed(text: str, encoding: Any, near: dict[int, list[str]], options: Augment, random: Any) -> str:
+    """One copy of a text."""
+    words = encoding.word_ids
+    pieces, at = [], 0
+    for place, number in enumerate(encoding.ids):
+        if number not in near or words.count(words[place]) > 1:
+            continue
+        drawn, choice = random.random(), random.integers(len(near[number]))
+        if drawn < options.mask + options.replace:
+            begin, end = encoding.offsets[place]
+            pieces += [text[at:begin], MASK if drawn < options.mask else near[number][choice]]
+            at = end
+    return "".join([*pieces, text[at:]])
+
+
+def _answers(
+    texts: Sequence[str], max_tokens: int, options: Distill, job: Job
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The mean of the teachers' logits; kept beside the checkpoint, for a step that is taken up again."""
+    file = job.checkpoints / "more_logits.npy"
+    if file.exists():
+        return np.asarray(np.load(file, allow_pickle=False), dtype=np.float32)
+    first = job.earlier["teacher"].path
+    labels = label_names(read_config(first))
+    folders = [first, *sorted(first.glob("teacher-*"))]
+    answers = []
+    for number, folder in enumerate(folders, start=1):
+
+        def progress(done: int, number: int = number) -> None:
+            job.progress(done, len(texts), "texts", f"more answers of teacher {number} of {len(folders)}")
+
+        if read_config(folder)["model_type"] in FAMILIES:
+            model: Any = load_encoder(folder)
+            pad_id = model.shape.pad_id
+        else:
+            model = _load_other(folder, labels, max_tokens)
+            pad_id = model.pad_id
+        token_ids = encode(load_tokenizer(folder / "tokenizer.json", max_tokens), texts)
+        with torch.autocast("cpu", torch.bfloat16, enabled=uses_bfloat16(options.precision)):
+            answers.append(predict(model, token_ids, pad_id=pad_id, progress=progress))
+    mean = np.mean(answers, axis=0, dtype=np.float32)
+    content = io.BytesIO()
+    np.save(content, mean)
+    write_bytes(file, content.getvalue())
+    return np.asarray(mean)
+
+
+def _word_vectors(folder: Path) -> torch.Tensor:
+    if read_config(folder)["model_type"] in FAMILIES:
+        return load_encoder(folder).word.weight.detach()
+    vectors = _load_other(folder, label_names(read_config(folder)), 8).model.get_input_embeddings().weight
+    return torch.as_tensor(vectors).detach()
+
+
+def _load_other(folder: Path, labels: tuple[str, ...], max_tokens: int) -> Any:
+    from .hf_model import load_hf_classifier
+
+    return load_hf_classifier(folder, labels, 0, max_tokens)
+
+
+def _texts(job: Job, split: str) -> list[str]:
+    dataset = job.earlier["dataset"].path
+    return text_classification.load(dataset, split).texts if (dataset / f"{split}.jsonl").exists() else []

@@ -1,0 +1,180 @@
+"""Unlabelled texts, changed copies and several teachers: more to learn from than the labelled set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_training import Killed, killed_at
+from tiny_text import ENOUGH, make_job, tiny_texts, write_dataset, write_hf
+
+from edgekit.artifact import Artifact
+from edgekit.errors import ConfigError
+from edgekit.stages import distill_torch, teacher_hf
+from edgekit.steps import Augment
+
+pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("one_thread")]
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> dict[str, Artifact]:
+    """The task and two teachers of different families and tokenizers, untrained: only what they answer counts here."""
+    place = tmp_path_factory.mktemp("teachers")
+    dataset = write_dataset(place / "dataset")
+    folders = {"teacher": write_hf(place / "bert"), "teacher 2": write_hf(place / "roberta", "roberta", seed=1)}
+    job = make_job(place, {"dataset": dataset}, folders)
+    outcome = teacher_hf.run(dataset, teacher_hf.Options(max_tokens=16), job)
+    teacher = Artifact("teacher_hf", "key", "torch", job.work, outcome.metrics, outcome.notes, {}, 0.0, "")
+    return {"dataset": dataset, "teacher": teacher}
+
+
+def options(**changes: object) -> distill_torch.Options:
+    return distill_torch.Options.model_validate({"max_tokens": 16, **ENOUGH, "epochs": 0.5, **changes})
+
+
+def write_unlabelled(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def logits_of(folder: Path, texts: list[str]) -> np.ndarray:  # type: ignore[type-arg]
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import AutoModelForSequenceClassification
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        return np.stack([model(torch.tensor([tokenizer.encode(text).ids])).logits.numpy()[0] for text in texts])
+
+
+def test_the_logits_of_several_teachers_are_averaged(earlier: dict[str, Artifact]) -> None:
+    teacher = earlier["teacher"]
+    texts = [json.loads(line)["text"] for line in (earlier["dataset"].path / "test.jsonl").read_text().splitlines()]
+    alone = [logits_of(folder, texts) for folder in (teacher.path, teacher.path / "teacher-2")]
+    assert np.abs(alone[0] - alone[1]).max() > 0.1
+    found = np.load(teacher.path / "logits_test.npy")
+    assert found.dtype == np.float32
+    assert np.abs(found - (alone[0] + alone[1]) / 2).max() < 1e-5
+    assert json.loads((teacher.path / "config.json").read_text())["model_type"] == "bert"
+    assert len(teacher.metrics["validation_accuracy_alone"]) == len(teacher.metrics["licences"]) == 2
+    assert teacher.notes[-1].startswith("the logits of 2 teachers are averaged; validation accuracy alone: 0.")
+
+
+def test_both_teachers_answer_the_texts_without_labels(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    from edgekit.stages.more_texts import add_texts, find_more_texts
+    from edgekit.stages.token_splits import read_split
+    from edgekit.stages.tokens import load_tokenizer
+
+    dataset = earlier["dataset"].path
+    held_out = json.loads((dataset / "test.jsonl").read_text().splitlines()[0])["text"]
+    new = ["the film was quartz", "zebra plot"]
+    file = write_unlabelled(tmp_path / "more.jsonl", [*new, held_out, new[0], "  "])
+    job = make_job(tmp_path, earlier, {"unlabelled": file})
+    tokenizer = load_tokenizer(earlier["teacher"].path / "tokenizer.json", 16)
+    chosen = options()
+    training = read_split(job, tokenizer, "train")
+    more, notes = find_more_texts([], tokenizer, chosen, job)
+    assert more == new
+    assert notes == ("2 unlabelled texts teach too; 1 others are in the data already",)
+    split = add_texts(training, more, tokenizer, chosen, job)
+    assert len(split.token_ids) == len(split.labels) == 98
+    assert split.labels[96:].tolist() == [-1, -1]
+    assert split.teacher_logits is not None and split.teacher_logits.dtype == np.float32
+    folder = earlier["teacher"].path
+    expected = (logits_of(folder, new) + logits_of(folder / "teacher-2", new)) / 2
+    assert np.abs(split.teacher_logits[96:] - expected).max() < 1e-4
+
+
+def test_a_copy_differs_in_whole_words_by_the_given_shares(earlier: dict[str, Artifact]) -> None:
+    from edgekit.stages.more_texts import augment, nearest_words
+    from edgekit.stages.tokens import load_tokenizer
+
+    folder = earlier["teacher"].path
+    texts = [f"  A {text}, with  more" for text, _ in tiny_texts(300, 4)]
+    copies = augment(texts, folder, 32, Augment(copies=2, mask=0.2, replace=0.3), seed=0)
+    assert len(copies) == 600
+    assert copies == augment(texts, folder, 32, Augment(copies=2, mask=0.2, replace=0.3), seed=0)
+    assert copies[:300] != copies[300:]
+    tokenizer = load_tokenizer(folder / "tokenizer.json", 32)
+    vocabulary = tokenizer.get_vocab()
+    near = nearest_words(folder, tokenizer, set(vocabulary.values()))
+    total = masked = changed = 0
+    for text, copy in zip(texts * 2, copies, strict=True):
+        assert len(text.split(" ")) == len(copy.split(" ")), "what stands between the words stays"
+        for old, new in zip(text.replace(",", "").split(), copy.replace(",", "").split(), strict=True):
+            if vocabulary.get(old.lower()) not in near:
+                assert new == old
+                continue
+            total += 1
+            masked += new == "[MASK]"
+            changed += new not in (old, "[MASK]")
+            assert new in (old, "[MASK]") or new in near[vocabulary[old.lower()]]
+    assert masked / total == pytest.approx(0.2, abs=0.02)
+    assert changed / total == pytest.approx(0.3, abs=0.02)
+
+
+def test_the_nearest_word_has_the_nearest_vector(earlier: dict[str, Artifact]) -> None:
+    from safetensors.numpy import load_file
+
+    from edgekit.stages.more_texts import NEIGHBOURS, nearest_words
+    from edgekit.stages.tokens import load_tokenizer
+
+    folder = earlier["teacher"].path
+    tokenizer = load_tokenizer(folder / "tokenizer.json", 16)
+    vectors = load_file(folder / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # padding has none
+    number = tokenizer.token_to_id("film")
+    words = {t: at for t, at in tokenizer.get_vocab().items() if t.isalpha() and len(t) > 1 and t != "film"}
+    expected = sorted(words, key=lambda word: -float(vectors[words[word]] @ vectors[number]))
+    assert nearest_words(folder, tokenizer, {number}) == {number: expected[:NEIGHBOURS]}
+
+
+def test_a_killed_step_goes_on_with_the_same_texts_and_bytes(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    from edgekit.stages import more_texts
+
+    file = write_unlabelled(tmp_path / "more.jsonl", [f"{text} quartz" for text, _ in tiny_texts(20, 8)])
+    inputs = {"unlabelled": file}
+    chosen = options(augment={"copies": 1}, losses={"response": 1.0, "hidden": 1.0, "angle": 1.0})
+    job = make_job(tmp_path / "whole", earlier, inputs)
+    outcome = distill_torch.run(earlier["teacher"], chosen, job)
+    assert outcome.metrics["steps"] == round(0.5 * np.ceil((96 + 20 + 96) / 8))
+    assert [note for note in outcome.notes if "teach too" in note] == [
+        "20 unlabelled texts teach too; 0 others are in the data already",
+        "changed copies of the training texts teach too: 1 of each",
+    ]
+    whole = (job.work / "model.safetensors").read_bytes()
+    with pytest.raises(Killed):
+        distill_torch.run(
+            earlier["teacher"], chosen, make_job(tmp_path / "parts", earlier, inputs, progress=killed_at(9))
+        )
+    job = make_job(tmp_path / "parts", earlier, inputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(more_texts, "predict", None)  # the answers are there already
+        distill_torch.run(earlier["teacher"], chosen, job)
+    assert (job.work / "model.safetensors").read_bytes() == whole
+
+
+def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    from edgekit.stages.more_texts import augment
+
+    known = write_unlabelled(tmp_path / "known.jsonl", [text for text, _ in tiny_texts(96, 0)])
+    job = make_job(tmp_path, earlier, {"unlabelled": known})
+    with pytest.raises(ConfigError, match=r"known.jsonl: no text that is not in the data already"):
+        distill_torch.run(earlier["teacher"], options(), job)
+    student = write_hf(tmp_path / "student", base=True)
+    content = json.loads((student / "tokenizer.json").read_text())
+    content["added_tokens"] = [t for t in content["added_tokens"] if t["content"] != "[MASK]"]
+    (student / "tokenizer.json").write_text(json.dumps(content))
+    job = make_job(tmp_path, earlier, {"student": student})
+    with pytest.raises(ConfigError, match=r"distill.augment.mask: the student's tokenizer has no \[MASK\]"):
+        distill_torch.run(earlier["teacher"], options(augment={}), job)
+    content["model"] = {"type": "WordLevel", "vocab": {"[PAD]": 0, "[UNK]": 1}, "unk_token": "[UNK]"}
+    (student / "tokenizer.json").write_text(json.dumps({**content, "added_tokens": [], "post_processor": None}))
+    with pytest.raises(ConfigError, match="not a WordPiece tokenizer"):
+        augment(["a film"], student, 16, Augment(), 0)
+    with pytest.raises(ValueError, match=r"expected mask \+ replace above 0 and at most 1"):
+        Augment(mask=0.95)
+    assert not list(job.checkpoints.iterdir())
