@@ -64,8 +64,8 @@ class Job:
     """What a running stage is given besides its source and its options.
 
     `work` is the empty folder to fill. `checkpoints` outlives a killed run of the same step (and only that), so
-    a training stage looks there first. `inputs` are the user's own files by role: "data", "teacher", "student".
-    `earlier` are the finished artifacts by step: "dataset", "teacher", "distill", …
+    a training stage looks there first. `inputs` are the user's own files by role: "data", "teacher", "teacher 2",
+    "student", "unlabelled". `earlier` are the finished artifacts by step: "dataset", "teacher", "distill", …
     """
 
     work: Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from mmap import ACCESS_READ, mmap
@@ -53,6 +53,40 @@ class DataSource:
     path: Path | None
     digest: str
     config: str | None = None  # of a hub dataset
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user brings. Without a teacher and data it is the sample task."""
+
+    data: DataSource
+    teacher: ModelSource | None = None
+    student: ModelSource | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    more_teachers: tuple[ModelSource, ...] = ()  # whose answers are averaged with the teacher's
+    unlabelled: DataSource | None = None
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the built-in sample task stands in for the user's own."""
+        return self.data.kind == "sample"
+
+    def paths(self) -> dict[str, Path]:
+        """The user's files by role, for the stages."""
+        given = {"teacher": self.teacher, "student": self.student, "data": self.data, "unlabelled": self.unlabelled}
+        paths = {role: source.path for role, source in given.items() if source and source.path}
+        return paths | {f"teacher {at}": model.path for at, model in enumerate(self.more_teachers, start=2)}
+
+    def read_by(self, step: str) -> dict[str, str]:
+        """The user's files that a step reads: role -> digest."""
+        more = {f"teacher {at}": model for at, model in enumerate(self.more_teachers, start=2)}
+        roles: dict[str, Mapping[str, DataSource | ModelSource | None]] = {
+            "dataset": {"data": self.data},
+            "teacher": {"teacher": self.teacher, **more},
+            "distill": {"student": self.student, "unlabelled": self.unlabelled},
+        }
+        return {role: source.digest for role, source in roles.get(step, {}).items() if source}
 
 
 def resolve_model(text: str, role: str) -> ModelSource:

@@ -10,13 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from .errors import ConfigError, PlanError, did_you_mean
-from .inputs import DataSource, ModelSource
+from .inputs import Inputs
 from .recipe import Recipe
 from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
@@ -59,40 +58,6 @@ COMMON = {"teacher": ("teacher_hf",), "distill": ("distill_torch",), "prune": ("
 #: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).
 RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir"}
 RUNTIME_PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime", "openvino": "openvino"}
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the user brings. Without a teacher and data it is the sample task."""
-
-    data: DataSource
-    teacher: ModelSource | None = None
-    student: ModelSource | None = None
-    text_column: str | None = None
-    label_column: str | None = None
-    more_teachers: tuple[ModelSource, ...] = ()  # whose answers are averaged with the teacher's
-    unlabelled: DataSource | None = None
-
-    @property
-    def is_sample(self) -> bool:
-        """Whether the built-in sample task stands in for the user's own."""
-        return self.data.kind == "sample"
-
-    def paths(self) -> dict[str, Path]:
-        """The user's files by role, for the stages."""
-        given = {"teacher": self.teacher, "student": self.student, "data": self.data, "unlabelled": self.unlabelled}
-        paths = {role: source.path for role, source in given.items() if source and source.path}
-        return paths | {f"teacher {at}": model.path for at, model in enumerate(self.more_teachers, start=2)}
-
-    def read_by(self, step: str) -> dict[str, str]:
-        """The user's files that a step reads: role -> digest."""
-        more = {f"teacher {at}": model for at, model in enumerate(self.more_teachers, start=2)}
-        roles: dict[str, Mapping[str, DataSource | ModelSource | None]] = {
-            "dataset": {"data": self.data},
-            "teacher": {"teacher": self.teacher, **more},
-            "distill": {"student": self.student, "unlabelled": self.unlabelled},
-        }
-        return {role: source.digest for role, source in roles.get(step, {}).items() if source}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from edgekit import build as build_module
 from edgekit.artifact import Artifact, Job, Outcome
 from edgekit.build import build
 from edgekit.errors import AccuracyError, BundleError, MissingExtra, StoreError
-from edgekit.inputs import resolve_data
-from edgekit.plan import Inputs, Plan, Step
+from edgekit.inputs import Inputs, resolve_data
+from edgekit.plan import Plan, Step
 from edgekit.recipe import load_recipe
 from edgekit.store import Store
 from edgekit.target import load_target

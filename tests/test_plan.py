@@ -8,9 +8,9 @@ import pytest
 
 from edgekit.catalog import names
 from edgekit.errors import ConfigError, PlanError
-from edgekit.inputs import DataSource, ModelSource, resolve_data
+from edgekit.inputs import DataSource, Inputs, ModelSource, resolve_data
 from edgekit.ondevice.runtimes import RUNTIMES, load_runtime
-from edgekit.plan import RUNTIME_FORMATS, RUNTIME_PACKAGES, TOOLCHAINS, Inputs, Plan, make_plan
+from edgekit.plan import RUNTIME_FORMATS, RUNTIME_PACKAGES, TOOLCHAINS, Plan, make_plan
 from edgekit.recipe import load_recipe
 from edgekit.stages import load_stage
 from edgekit.target import load_target

@@ -81,7 +81,7 @@ def plan_from(
     from concurrent.futures import ThreadPoolExecutor
 
     from ..errors import ConfigError
-    from ..inputs import resolve_data, resolve_model, resolve_unlabelled
+    from ..inputs import Inputs, resolve_data, resolve_model, resolve_unlabelled
 
     if teachers and not data:
         raise ConfigError("--teacher without --data: the recipe measures against labelled texts; name some with --data")
@@ -96,7 +96,7 @@ def plan_from(
     with ThreadPoolExecutor() as pool:  # hashing a model's files takes as long as the imports below
         pending = [pool.submit(resolve_model, name, "--teacher") for name in teachers]
         started = pool.submit(resolve_model, student, "--student") if student else None
-        from ..plan import Inputs, make_plan
+        from ..plan import make_plan
         from ..recipe import load_recipe
         from ..target import load_target
 

@@ -12,6 +12,7 @@ from ..shape import FAMILIES, read_config, read_shape
 from ..steps import Distill, Losses, Prune, StepOptions
 from .layers import chosen_layers, kept_count, map_layers
 from .teacher_hf import SAMPLE_LAYERS
+from .tokens import read_tokenizer
 
 #: Losses that compare token by token; the student has to split texts as the teacher does.
 BY_TOKEN = ("hidden", "attention", "value_relation")
@@ -25,10 +26,12 @@ def by_token(losses: Losses) -> list[str]:
 def check_losses(steps: Sequence[StepOptions], teacher: Path | None, student: Path | None) -> None:
     """Refuse losses that the models in these folders cannot have; None: edgekit makes that model itself.
 
-    Raises ConfigError for a teacher whose insides edgekit does not know, a layer that is not there, and losses by
-    token with a student that has another vocabulary.
+    Raises ConfigError for a teacher whose insides edgekit does not know, a layer that is not there, losses by token
+    with a student that has another vocabulary, and an augmentation of what the teacher's tokenizer has no words for.
     """
     for options in steps:
+        if isinstance(options, Distill) and options.augment and teacher and (teacher / "tokenizer.json").is_file():
+            check_words(teacher / "tokenizer.json")
         if not isinstance(options, Distill | Prune) or not options.losses.need_teacher:
             continue
         family = read_config(teacher)["model_type"] if teacher else None
@@ -72,7 +75,14 @@ def other_tokens(losses: Losses, student: str, teacher: str) -> str:
     )
 
 
-def _vocabulary(path: Path) -> Any:
-    from .tokens import read_tokenizer
+def check_words(path: Path) -> None:
+    """Raises ConfigError for a tokenizer of which edgekit does not know what a word is."""
+    kind = read_tokenizer(path)["model"].get("type")
+    if kind != "WordPiece":
+        raise ConfigError(
+            f"distill.augment: {path}: its tokenizer is {kind or 'of no known kind'}; possible: WordPiece"
+        )
 
+
+def _vocabulary(path: Path) -> Any:
     return json.dumps(read_tokenizer(path)["model"]["vocab"], sort_keys=True)

@@ -22,9 +22,10 @@ from ..tables import read_table
 from ..tasks import text_classification
 from ..tasks.splits import unlabelled_texts
 from .encoder import load_encoder, predict
+from .loss_checks import check_words
 from .losses import UNLABELLED
 from .token_splits import TokenSplit
-from .tokens import encode, load_tokenizer, read_tokenizer
+from .tokens import encode, load_tokenizer
 from .training import uses_bfloat16
 
 #: A word may become one of so many nearest ones (TinyBERT has 15 candidates).
@@ -80,8 +81,7 @@ def augment(texts: Sequence[str], folder: Path, max_tokens: int, options: Augmen
     """
     path = folder / "tokenizer.json"
     tokenizer = load_tokenizer(path, max_tokens)
-    if read_tokenizer(path)["model"].get("type") != "WordPiece":
-        raise ConfigError(f"distill.augment: {path}: not a WordPiece tokenizer, so what is a word cannot be known")
+    check_words(path)
     if options.mask > 0:
         check_mask(tokenizer, "teacher")
     encodings = tokenizer.encode_batch(list(texts))

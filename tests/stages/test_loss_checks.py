@@ -12,7 +12,7 @@ from edgekit.errors import ConfigError
 from edgekit.recipe import load_recipe
 from edgekit.stages.layers import LayerMap, map_layers
 from edgekit.stages.loss_checks import check_losses
-from edgekit.steps import Distill, Losses, Prune, StepOptions
+from edgekit.steps import Augment, Distill, Losses, Prune, StepOptions
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 9,
          "max_position_embeddings": 16}  # fmt: skip
@@ -97,6 +97,13 @@ def test_a_teacher_into_which_nobody_can_look(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"distill.losses: angle: .* bert and distilbert only; found 'roberta' in"):
         check_losses([distill(losses=Losses(response=1.0, angle=1.0))], teacher, student)
     check_losses([Distill()], teacher, student)
+
+
+def test_words_that_nobody_can_tell_apart(tmp_path: Path) -> None:
+    teacher = folder(tmp_path / "teacher", 6, "roberta")
+    (teacher / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {"a": 0}}}))
+    with pytest.raises(ConfigError, match=r"distill.augment: .*: its tokenizer is BPE; possible: WordPiece"):
+        check_losses([Distill(augment=Augment())], teacher, None)
 
 
 @pytest.mark.parametrize(

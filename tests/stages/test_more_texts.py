@@ -173,7 +173,7 @@ def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path, earlier: 
         distill_torch.run(earlier["teacher"], options(augment={}), job)
     content["model"] = {"type": "WordLevel", "vocab": {"[PAD]": 0, "[UNK]": 1}, "unk_token": "[UNK]"}
     (student / "tokenizer.json").write_text(json.dumps({**content, "added_tokens": [], "post_processor": None}))
-    with pytest.raises(ConfigError, match="not a WordPiece tokenizer"):
+    with pytest.raises(ConfigError, match="its tokenizer is WordLevel; possible: WordPiece"):
         augment(["a film"], student, 16, Augment(), 0)
     with pytest.raises(ValueError, match=r"expected mask \+ replace above 0 and at most 1"):
         Augment(mask=0.95)
