@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ def test_plan_says_what_is_cached_and_what_stands_in(tmp_path: Path) -> None:
     text = edgekit(*words).stdout
     assert text.startswith("Sample task: ")
     assert "0 of 7 steps" in text
+    assert re.search(r"distill_torch .* losses: response 1$", text, re.MULTILINE)
     document = json.loads(edgekit(*words, "--json").stdout)
     assert document["sample_task"] is True
     assert [s["cached"] for s in document["steps"]] == [False] * 7
