@@ -10,12 +10,13 @@ The modules in the order in which the data passes them:
     stages      <step>_<tool>: what a step does       artifact         what one stage hands to the next
     tasks       data and score of a kind of model     ondevice         what runs on the device, and validates here
     bundle      the folder that travels to the device
+    wheels      the device's runtime, packed along    tarball          archives, read and unpacked strictly
     sign        an SSH signature that says when       flash            onto devices (inventory, transports)
-    agent       what acts on the device (agentfile)   tarball          archives, read and unpacked strictly
+    agent       what acts on the device (agentfile)   export, image    for update servers, for SD cards
     measure     runs the profiler here                profile          what it found (meter: with a meter's log)
     emulate     ARM instructions, counted under QEMU  compare          profiles side by side
     cost        edge against cloud, in money          assess           the checklist of that decision
-    report      one HTML file of all of these
+    report      one HTML file of all of these         documents        JSON documents, read strictly
     doctor      what this machine has and lacks       errors, atomic, tomlfile, quiet
 """
 
