@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from .errors import ConfigError, PlanError, did_you_mean
 from .inputs import Inputs
 from .recipe import Recipe
+from .refusals import refusal_of
 from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
 from .stages.loss_checks import check_losses
@@ -100,6 +101,9 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
 
     Raises PlanError where they do not fit, with what would; ConfigError for an option that a stage does not have.
     """
+    refusal = refusal_of(target.name, recipe.name) if target.is_shipped else None
+    if refusal:
+        raise PlanError(f"recipe {recipe.name}, target {target.name}: {refusal.line}")
     toolchain = _toolchain(recipe, target)
     _check_model(recipe, target, inputs, toolchain)
     paths = inputs.paths()
@@ -250,6 +254,7 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs) -> dict[str, Any]:
         "runtime_version": target.runtime.version,
         "device": target.runtime.device,
         "threads": target.runtime.threads,
+        "cpu_flags": target.cpu_flags,
         "also": tuple(target.runtime.also),
         "text_column": inputs.text_column,
         "label_column": inputs.label_column,

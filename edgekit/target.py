@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from .catalog import find
+from .catalog import find, folder
 from .errors import ConfigError
 from .tomlfile import Exact, read_toml, validate
 
@@ -92,9 +92,17 @@ class Target(Table):
     """A target file. Its name is the file's."""
 
     _name: str = PrivateAttr("")
+    _shipped: bool = PrivateAttr(False)
     format_version: Annotated[Literal[1], Field(alias="schema")]
     description: Annotated[str, Field(min_length=1, description="one sentence for the list")]
+    aliases: Annotated[
+        tuple[str, ...], Field(strict=False, description="other names of a shipped target; none is inherited")
+    ] = ()
     arch: Literal["aarch64", "armv7l", "x86_64"]
+    cpu_flags: Annotated[
+        tuple[str, ...],
+        Field(strict=False, description="the device's CPU has one of these, as /proc/cpuinfo names them"),
+    ] = ()
     runtime: Runtime
     buckets: Annotated[
         tuple[Annotated[int, Field(ge=1, le=512)], ...],
@@ -116,12 +124,17 @@ class Target(Table):
         """The file's name without its ending."""
         return self._name
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is one of edgekit's own, and not a user's file that may have the same name."""
+        return self._shipped
+
 
 def load_target(name: str) -> Target:
     """A shipped target by name, or anyone's by path, with what it `extends` filled in. Raises ConfigError."""
     path = find("targets", name)
     target = validate(Target, _inherit(path, ()), str(path))
-    target._name = path.stem
+    target._name, target._shipped = path.stem, path.parent == folder("targets")
     if list(target.buckets) != sorted(set(target.buckets)):
         raise ConfigError(f"{path}: key 'buckets': found {list(target.buckets)}, expected rising lengths, each once")
     return target
@@ -139,7 +152,9 @@ def _inherit(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         return content
     if not isinstance(parent, str):
         raise ConfigError(f"{path}: key 'extends': found {parent!r}, expected the name of a target")
-    return _overlay(_inherit(find("targets", parent), (*below, path)), content)
+    base = _inherit(find("targets", parent), (*below, path))
+    base.pop("aliases", None)
+    return _overlay(base, content)
 
 
 def _overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edgekit.inputs import DataSource, Inputs, ModelSource, resolve_data
 from edgekit.ondevice.runtimes import RUNTIMES, load_runtime
 from edgekit.plan import RUNTIME_FORMATS, RUNTIME_PACKAGES, TOOLCHAINS, Plan, make_plan
 from edgekit.recipe import load_recipe
+from edgekit.refusals import REFUSALS, hardware, refusal_of
 from edgekit.stages import load_stage
 from edgekit.target import load_target
 
@@ -50,21 +52,86 @@ def test_qat_goes_through_tfmot_and_then_the_converter() -> None:
     assert made[-3:] == ["quantize_tfmot", "quantize_tflite", "validate"]
 
 
-BUILDABLE = [t for t in names("targets") if load_target(t).runtime.name in RUNTIME_FORMATS]
+PAIRS = list(itertools.product(names("recipes"), names("targets")))
 
 
-@pytest.mark.parametrize(("recipe", "target"), list(itertools.product(names("recipes"), BUILDABLE)))
-def test_every_recipe_fits_every_target_and_the_formats_join(recipe: str, target: str) -> None:
+@pytest.mark.parametrize(("recipe", "target"), PAIRS)
+def test_every_recipe_plans_for_every_target_or_stands_in_the_list_of_refusals(recipe: str, target: str) -> None:
+    refusal = refusal_of(target, recipe)
+    if refusal:
+        with pytest.raises(PlanError) as caught:
+            plan(recipe, target)
+        assert str(caught.value) == f"recipe {recipe}, target {target}: {refusal.line}"
+        return
     made = plan(recipe, target)
     assert made.steps[-1].produces == "report"
     for before, after in itertools.pairwise(made.steps):
         assert after.accepts == before.produces
 
 
-@pytest.mark.parametrize("target", sorted(set(names("targets")) - set(BUILDABLE)))
-def test_a_target_that_nothing_builds_for_is_refused_by_its_runtime(target: str) -> None:
-    with pytest.raises(ConfigError, match=f"target {target}: runtime.name: no runtime 'onnxruntime'; possible: litert"):
-        plan(target=target)
+def test_the_list_of_refusals_holds_no_pair_that_would_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a refusal goes when what it waits for has come."""
+    monkeypatch.setattr("edgekit.plan.refusal_of", lambda target, recipe: None)
+    for recipe, target in PAIRS:
+        if refusal_of(target, recipe):
+            with pytest.raises((PlanError, ConfigError)):
+                plan(recipe, target)
+
+
+@pytest.mark.parametrize("name", [name for refusal in hardware(names("targets")) for name in refusal.targets])
+def test_hardware_that_nothing_is_built_for_is_refused_with_what_works(name: str) -> None:
+    assert name not in names("targets")
+    refusal = refusal_of(name)
+    assert refusal
+    with pytest.raises(ConfigError) as caught:
+        plan(target=name)
+    assert str(caught.value) == f"target {name}: {refusal.line}"
+
+
+def test_refusals_point_to_targets_that_plan() -> None:
+    planned = {target for recipe, target in PAIRS if not refusal_of(target, recipe)}
+    for refusal in REFUSALS:
+        assert set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", refusal.instead)) & planned, refusal.instead
+        assert refusal.what
+        assert refusal.reason
+
+
+def test_myriad_says_why_and_what_works() -> None:
+    for name in ("myriad", "ncs2"):
+        with pytest.raises(
+            ConfigError, match=rf"target {name}: .*2023\.0; 2022\.3 LTS.*; possible: intel-npu.*intel-cpu"
+        ):
+            load_target(name)
+
+
+def test_a_users_own_file_is_judged_by_what_it_says_and_not_by_its_name(tmp_path: Path) -> None:
+    own = tmp_path / "gpu-host.toml"
+    own.write_text('schema = 1\nextends = "intel-cpu"\n')
+    assert plan(target=str(own)).name == "distilbert-int8-gpu-host"
+    own.write_text('schema = 1\nextends = "g4dn-xlarge"\n')
+    with pytest.raises(
+        ConfigError, match=r"target gpu-host: runtime\.name: no runtime 'onnxruntime'; possible: litert"
+    ):
+        plan(target=str(own))
+
+
+def test_what_the_intel_targets_ask_of_nncf_and_of_the_device() -> None:
+    def options(target: str) -> tuple[str, str, str, tuple[str, ...]]:
+        steps = {s.stage: s.options for s in plan(target=target).steps}
+        quantize, check = steps["quantize_nncf"], steps["validate"]
+        return quantize.overflow_fix, quantize.target_device, check.device, check.cpu_flags  # type: ignore[attr-defined]
+
+    assert {name: options(name) for name in names("targets") if name.startswith("intel")} == {
+        "intel-cpu": ("enable", "CPU", "CPU", ()),
+        "intel-cpu-avx2": ("enable", "CPU", "CPU", ("avx2",)),
+        "intel-cpu-vnni": ("disable", "CPU", "CPU", ("avx512_vnni", "avx_vnni")),
+        "intel-cpu-amx": ("disable", "CPU_SPR", "CPU", ("amx_int8",)),
+        "intel-gpu": ("first_layer", "GPU", "GPU", ()),
+        "intel-npu": ("first_layer", "NPU", "NPU", ()),
+    }
+    by_target = [plan(target=name).steps for name in ("intel-cpu", "intel-npu")]
+    assert [s.key for s in by_target[0][:-2]] == [s.key for s in by_target[1][:-2]]
+    assert plan(target="intel-vpu").name == "distilbert-int8-intel-npu"
 
 
 def test_trained_steps_are_shared_between_targets_and_recipes() -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.catalog import names
+from edgekit.catalog import aliases, names
 from edgekit.errors import ConfigError
+from edgekit.refusals import hardware
 from edgekit.target import load_target
 
 OWN = """
@@ -30,6 +31,20 @@ def test_extends_lays_one_target_over_another() -> None:
     assert pi.runtime == general.runtime
     assert pi.buckets == general.buckets
     assert "Cortex-A72" in pi.description
+
+
+def test_an_alias_leads_to_its_target_and_is_not_inherited(tmp_path: Path) -> None:
+    assert load_target("intel-vpu").name == "intel-npu"
+    assert load_target("intel-npu").aliases == ("intel-vpu",)
+    path = tmp_path / "mine.toml"
+    path.write_text('schema = 1\nextends = "intel-vpu"\n')
+    assert load_target(str(path)).aliases == ()
+
+
+def test_every_name_means_one_thing() -> None:
+    refused = [name for refusal in hardware(names("targets")) for name in refusal.targets]
+    every = [*names("targets"), *aliases("targets"), *refused]
+    assert len(set(every)) == len(every)
 
 
 def test_extends_goes_into_tables(tmp_path: Path) -> None:

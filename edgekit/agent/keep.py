@@ -18,6 +18,8 @@ KEPT_LINES = 1000
 SHOWN_LINES = 20
 #: A flash that has written nothing for so long has ended.
 UNDER_WAY_S = 3600.0
+#: What lies beside a release and goes with it; the last one holds what a runtime compiled of its model.
+_NOTES = (".python", ".verified", ".compiled")
 
 
 def show(base: Base, request: Request) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def prune(base: Base, request: Request) -> dict[str, Any]:
         disk.sync_folder(base.releases)
         disk.remove(aside)
     kept = set(base.digests())
-    notes = [p for p in base.releases.iterdir() if p.suffix in (".python", ".verified") and p.stem not in kept]
+    notes = [p for p in base.releases.iterdir() if p.suffix in _NOTES and p.stem not in kept]
     blobs = [p for p in base.blobs.iterdir() if p.lstat().st_nlink == 1]
     incoming = [] if under_way else incoming
     runtimes = _unused_runtimes(base, kept)

@@ -71,6 +71,7 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.option("--samples", type=click.Path(path_type=Path), help="A text a line; of a model file: .npz or .npy.")
 @click.option("--runtime", metavar="NAME", help="Another runtime of the same format, such as tflite.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: what the bundle says; a model file: 1]")
+@click.option("--device", metavar="CPU|GPU|NPU", help="[default: what the bundle says; a model file: CPU]")
 @click.option("--affinity", metavar="0,1", help="Processors to run on.")
 @click.option(
     "--seed",

@@ -27,28 +27,30 @@ if TYPE_CHECKING:
 @click.option("--file", type=click.Path(path_type=Path), help="Texts, one a line.  [default: standard input]")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Texts answered at a time.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: what the bundle says]")
+@click.option("--device", metavar="CPU|GPU|NPU", help="[default: what the bundle was made for]")
 @click.option("--on", metavar="DEVICE", help="Let the bundle that this device runs answer; BUNDLE is left out then.")
 @device_options
 @json_option
 def command(
-    bundle: str | None, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None, on: str | None,
-    way: Way, as_json: bool,
+    bundle: str | None, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None,
+    device: str | None, on: str | None, way: Way, as_json: bool,
 ) -> None:  # fmt: skip
     """Predict labels and probabilities with a bundle. Empty lines are left out."""
     if on:
-        _run_there(on, (*([bundle] if bundle else []), *texts), file, threads, way, as_json)
+        _run_there(on, (*([bundle] if bundle else []), *texts), file, _computing(threads, device), way, as_json)
     elif bundle:
         from ..bundle import open_as_folder
 
         with open_as_folder(Path(bundle)) as opened:
-            _run_here(opened, texts, file, batch, threads, as_json)
+            _run_here(opened, texts, file, batch, threads, device, as_json)
     else:
         raise click.UsageError("Missing argument 'BUNDLE', or --on DEVICE")
 
 
 def _run_here(
-    opened: Bundle, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None, as_json: bool
-) -> None:
+    opened: Bundle, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None, device: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     from ..ondevice.errors import OnDeviceError
     from ..ondevice.infer import Predictor
     from ..quiet import redirected
@@ -56,7 +58,9 @@ def _run_here(
     answers = []
     try:
         with redirected(Path(os.devnull)):  # runtimes greet on stderr; what goes wrong is raised
-            predictor = Predictor(opened.path, threads)
+            predictor = Predictor(opened.path, threads, device=device)
+        if predictor.substitute:
+            click.echo(f"edgekit: {predictor.substitute}", err=True)
         lines = iter(texts) if texts else _lines(file)
         while block := list(islice(lines, batch)):
             for text, row in zip(block, predictor.probabilities(block), strict=True):
@@ -69,13 +73,25 @@ def _run_here(
     except OnDeviceError as error:
         raise BundleError(str(error)) from None
     if as_json:
-        print_json({"bundle": opened.digest, "truncated": predictor.truncated, "answers": answers})
+        print_json(
+            {
+                "bundle": opened.digest,
+                "computed_on": predictor.device,
+                "truncated": predictor.truncated,
+                "answers": answers,
+            }
+        )
     elif predictor.truncated:
         click.echo(f"edgekit: {predictor.truncated} texts were longer than the model reads and were cut", err=True)
 
 
+def _computing(threads: int | None, device: str | None) -> list[str]:
+    """How to compute, in the on-device package's words."""
+    return [*(["--threads", str(threads)] if threads else []), *(["--device", device] if device else [])]
+
+
 def _run_there(
-    on: str, texts: tuple[str, ...], file: Path | None, threads: int | None, way: Way, as_json: bool
+    on: str, texts: tuple[str, ...], file: Path | None, computing: list[str], way: Way, as_json: bool
 ) -> None:
     """The answers of what a device runs, all at once: its model is loaded for them."""
     from ..flash import Remote, run_there
@@ -85,7 +101,7 @@ def _run_there(
     if len(devices) != 1:
         raise click.UsageError(f"--on {on}: {len(devices)} devices; name one")
     given = list(texts) or list(_lines(file))
-    words = ["infer", "--json", *(["--threads", str(threads)] if threads else [])]
+    words = ["infer", "--json", *computing]
     heard: list[str] = []
     answer: dict[str, Any] = {}
 

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--bundle", type=Path, default=here, help="its folder; default: the one around this package")
     shared.add_argument("--threads", type=positive, help="default: what the bundle says")
     shared.add_argument("--runtime", help="another runtime of the same format")
+    shared.add_argument("--device", help="CPU, GPU or NPU instead of what the bundle was made for")
     shared.add_argument("--json", action="store_true", help="print one JSON document")
     top = argparse.ArgumentParser(prog="python3 -m ondevice", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="infer | verify | profile | count | serve")
@@ -55,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
 
 def run_infer(given: argparse.Namespace) -> int:
     """One line per text as it is answered, or all of them as one JSON document."""
-    predictor = Predictor(given.bundle, given.threads, given.runtime)
+    predictor = Predictor(given.bundle, given.threads, given.runtime, device=given.device)
+    if predictor.substitute:
+        print(f"ondevice: {predictor.substitute}", file=sys.stderr)
     answers = []
     for text in read_texts(given):
         row = predictor.probabilities([text])[0]
@@ -66,7 +69,8 @@ def run_infer(given: argparse.Namespace) -> int:
         else:
             print(label, *(f"{name}={share:.4f}" for name, share in shares.items()), sep="\t", flush=True)
     if given.json:
-        print(json.dumps({"truncated": predictor.truncated, "answers": answers}, ensure_ascii=False))
+        document = {"computed_on": predictor.device, "truncated": predictor.truncated, "answers": answers}
+        print(json.dumps(document, ensure_ascii=False))
     elif predictor.truncated:
         print(f"ondevice: {predictor.truncated} of the texts were too long and lost their end", file=sys.stderr)
     return 0
@@ -89,7 +93,7 @@ def read_texts(given: argparse.Namespace) -> Iterator[str]:
 
 def run_verify(given: argparse.Namespace) -> int:
     """What differed, or one line that all is well."""
-    report = verify(given.bundle, given.threads, given.runtime)
+    report = verify(given.bundle, given.threads, given.runtime, given.device)
     if given.json:
         print(json.dumps(report, ensure_ascii=False))
         return 0 if report["ok"] else 1
@@ -99,7 +103,9 @@ def run_verify(given: argparse.Namespace) -> int:
             f"differs by {sample['max_difference']} (tolerance {report['tolerance']}): {sample['label']}, "
             f"expected {sample['expected']}: {sample['text'][:60]!r}"
         )
-    what = f"{report['runtime']} {report['runtime_version']}: {report['files']} files are whole; "
+    place = "" if report["device"] == report["made_for"] == "CPU" else f" on {report['device']}"
+    place += f", made for {report['made_for']}" if report["device"] != report["made_for"] else ""
+    what = f"{report['runtime']} {report['runtime_version']}{place}: {report['files']} files are whole; "
     if bad:
         print(f"{what}{len(bad)} of {len(report['samples'])} golden samples differ")
         return 1

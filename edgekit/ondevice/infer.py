@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import OnDeviceError
 from .manifest import read_manifest
+from .place import missing_flags
 from .runtimes import load_runtime
 from .text import Tokenizer
 
@@ -19,18 +20,28 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 class Predictor:
     """A bundle's model, loaded and ready.
 
-    `threads` and `runtime` default to what the manifest says. With `reference`, the runtime computes in its second,
-    plainer way, which tells how much of an answer is rounding. Raises OnDeviceError. Not for several threads at once.
+    `threads`, `runtime` and `device` default to what the manifest says; no other device is taken unless it is named
+    here. With `reference`, the runtime computes in its second, plainer way, which tells how much of an answer is
+    rounding. Raises OnDeviceError. Not for several threads at once.
     """
 
     def __init__(
-        self, bundle: Path, threads: int | None = None, runtime: str | None = None, reference: bool = False
-    ) -> None:
+        self, bundle: Path, threads: int | None = None, runtime: str | None = None, reference: bool = False,
+        device: str | None = None,
+    ) -> None:  # fmt: skip
         manifest = read_manifest(bundle)
         wanted = manifest["runtime"]
         self.labels: list[str] = manifest["labels"]
         self.runtime = runtime or wanted["name"]
         self.threads: int = threads or wanted["threads"]
+        self.device: str = device or wanted["device"]
+        self.made_for: str = wanted["device"]
+        lacking = missing_flags(manifest) if self.device == "CPU" else ()
+        if lacking:
+            raise OnDeviceError(
+                f"made for CPUs with {' or '.join(lacking)}, which this one has not: its INT8 sums could overflow; "
+                "build it for target intel-cpu"
+            )
         module = load_runtime(self.runtime)
         self.runtime_version: str | None = module.version()
         if self.runtime_version is None:
@@ -38,8 +49,15 @@ class Predictor:
             raise OnDeviceError(f"needs {module.PACKAGE}, which is not installed: pip install {module.PACKAGE}{pin}")
         buckets = manifest["buckets"]
         self._tokenizer = Tokenizer(bundle / manifest["tokenizer"], buckets[-1])
-        self._predict = module.load(bundle / manifest["model"], buckets, wanted["device"], self.threads, reference)
+        self._predict = module.load(bundle / manifest["model"], buckets, self.device, self.threads, reference)
         self._read = np.ones((1, buckets[-1]), dtype=np.int32)
+
+    @property
+    def substitute(self) -> str | None:
+        """What a user should hear where this is another device than the bundle was made for."""
+        return (
+            f"computes on {self.device}, as asked; made for {self.made_for}" if self.device != self.made_for else None
+        )
 
     @property
     def truncated(self) -> int:

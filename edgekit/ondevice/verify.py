@@ -15,18 +15,23 @@ from .manifest import read_manifest, verify_files
 NAME = "golden.json"
 
 
-def verify(bundle: Path, threads: int | None = None, runtime: str | None = None) -> dict[str, Any]:
+def verify(
+    bundle: Path, threads: int | None = None, runtime: str | None = None, device: str | None = None
+) -> dict[str, Any]:
     """Check a bundle's files, then run its golden samples and compare.
 
-    The report: `ok`, `files`, `tolerance` (logits), `max_difference` over all samples, `runtime` and
-    `runtime_version`, and `samples`, each with `text`, `ok`, `max_difference` (None where the answer is not a finite
-    number), `label` and `expected`. Raises OnDeviceError where it cannot come to an answer.
+    The report: `ok`, `files`, `tolerance` (logits), `max_difference` over all samples, `runtime`, `runtime_version`,
+    `device` and what it was `made_for`, and `samples`, each with `text`, `ok`, `max_difference` (None where the answer
+    is not a finite number), `label` and `expected`. Raises OnDeviceError where it cannot come to an answer.
     """
     files = verify_files(bundle, read_manifest(bundle))
     golden = read_golden(bundle)
-    predictor = Predictor(bundle, threads, runtime)
+    predictor = Predictor(bundle, threads, runtime, device=device)
     found = compare_golden(predictor, golden)
-    facts = {"files": files, "runtime": predictor.runtime, "runtime_version": predictor.runtime_version}
+    facts = {
+        "files": files, "runtime": predictor.runtime, "runtime_version": predictor.runtime_version,
+        "device": predictor.device, "made_for": predictor.made_for,
+    }  # fmt: skip
     return {**facts, **found}
 
 

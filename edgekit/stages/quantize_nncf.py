@@ -31,7 +31,7 @@ class Options(Quantize):
     method: Literal["ptq"] = "ptq"
     max_tokens: int
     target_device: Annotated[
-        Literal["ANY", "CPU", "GPU", "NPU"], Field(description="whose quantisation rules NNCF follows")
+        Literal["ANY", "CPU", "CPU_SPR", "GPU", "NPU"], Field(description="whose quantisation rules NNCF follows")
     ] = "ANY"
     overflow_fix: Annotated[
         Literal["enable", "disable", "first_layer"],

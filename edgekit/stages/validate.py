@@ -16,7 +16,7 @@ from pydantic import Field
 
 from ..artifact import MODEL_FILES, Artifact, Job, Outcome
 from ..errors import MissingExtra, StageError
-from ..ondevice import manifest, verify
+from ..ondevice import manifest, place, verify
 from ..ondevice.errors import OnDeviceError
 from ..ondevice.infer import Predictor
 from ..ondevice.runtimes import load_runtime
@@ -51,6 +51,7 @@ class Options(StepOptions):
     runtime: str
     runtime_version: str
     device: str = "CPU"
+    cpu_flags: Annotated[tuple[str, ...], Field(strict=False, description="the device's CPU has one of these")] = ()
     threads: int = 1
     buckets: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
     also: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -61,7 +62,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises MissingExtra where the runtime is not installed, StageError where it cannot load the artifact.
     """
-    package, version = _installed(options.runtime)
+    package, version, device = _installed(options)
     dataset = job.earlier["dataset"].path
     splits = {
         split: text_classification.load(dataset, split)
@@ -69,7 +70,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         if (dataset / f"{split}.jsonl").exists()
     }
     bundle = job.work / "bundle"
-    _lay_out(bundle, source, options, splits["validation"].label_names)
+    _lay_out(bundle, source, options, device, splits["validation"].label_names)
     try:
         predictor = Predictor(bundle)
         measured = {split: _measure(predictor, split, examples, job) for split, examples in splits.items()}
@@ -85,7 +86,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         "labels": list(splits["validation"].label_names),
         "splits": measured,
         "runtime": {"name": options.runtime, "package": package, "version": version,
-                    "target_version": options.runtime_version},
+                    "target_version": options.runtime_version, "device": device, "target_device": options.device},
         "truncated_texts": truncated,
         "tolerance": golden["tolerance"],
         "also": also,
@@ -95,17 +96,18 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     return Outcome(metrics, tuple(notes))
 
 
-def _installed(runtime: str) -> tuple[str, str]:
-    """The distribution of a runtime, and its version here."""
-    module = load_runtime(runtime)
+def _installed(options: Options) -> tuple[str, str, str]:
+    """The distribution of a runtime, its version here, and the device that it computes on here: else the CPU."""
+    module = load_runtime(options.runtime)
     version = module.version()
     if version is None:
         raise MissingExtra("validate", module.PACKAGE, RUNTIME_EXTRA[module.FORMAT])
-    return module.PACKAGE, version
+    here = options.device == "CPU" or module.has_device(options.device)
+    return module.PACKAGE, version, options.device if here else "CPU"
 
 
-def _lay_out(bundle: Path, source: Artifact, options: Options, labels: Sequence[str]) -> None:
-    """As much of a bundle as the shipped code needs."""
+def _lay_out(bundle: Path, source: Artifact, options: Options, device: str, labels: Sequence[str]) -> None:
+    """As much of a bundle as the shipped code needs, for the device that computes here."""
     bundle.mkdir()
     for name in (*MODEL_FILES, "tokenizer.json"):
         if (source.path / name).exists():
@@ -116,7 +118,7 @@ def _lay_out(bundle: Path, source: Artifact, options: Options, labels: Sequence[
         "buckets": list(options.buckets),
         "model": MAIN_FILE[source.format],
         "tokenizer": "tokenizer.json",
-        "runtime": {"name": options.runtime, "version": options.runtime_version, "device": options.device,
+        "runtime": {"name": options.runtime, "version": options.runtime_version, "device": device,
                     "threads": options.threads},
         "files": manifest.list_files(bundle),
     }  # fmt: skip
@@ -213,6 +215,17 @@ def _notes(metrics: dict[str, Any], options: Options) -> list[str]:
     """What the user should read once."""
     used = metrics["runtime"]
     notes = []
+    if used["device"] != used["target_device"]:
+        notes.append(
+            f"validated on this machine's {used['device']}, for it has no {used['target_device']}: accuracy, golden "
+            f"samples and tolerance are the {used['device']}'s, and no {used['target_device']} has compiled the model; "
+            "a device's own `python3 -m ondevice verify` decides"
+        )
+    if used["device"] == "CPU" and place.lacks_all(options.cpu_flags):
+        notes.append(
+            f"validated on a CPU without {' or '.join(options.cpu_flags)}, where its INT8 sums may overflow: on the "
+            "target's CPUs it may answer better, and golden samples may differ"
+        )
     if used["version"] != used["target_version"]:
         notes.append(
             f"validated with {used['package']} {used['version']}, but the target names {used['target_version']}: "

@@ -147,6 +147,7 @@ def test_notes_say_what_differs_from_the_target(parts: tuple[Artifact, Job]) -> 
     metrics, notes, _ = run(parts, runtime_version="2.2.0")
     assert metrics["runtime"] == {
         "name": "litert", "package": "ai-edge-litert", "version": "2.3.0", "target_version": "2.2.0",
+        "device": "CPU", "target_device": "CPU",
     }  # fmt: skip
     assert notes[0].startswith("validated with ai-edge-litert 2.3.0, but the target names 2.2.0")
     assert metrics["truncated_texts"] == 1

@@ -38,6 +38,7 @@ def subject_options(here: Path) -> argparse.ArgumentParser:
     )
     options.add_argument("--runtime", help="another runtime of the same format")
     options.add_argument("--threads", type=positive, help="default: what the bundle says; a model file: 1")
+    options.add_argument("--device", help="CPU, GPU or NPU; default: what the bundle says; a model file: CPU")
     options.add_argument("--seed", type=_from_zero, default=0, help="of sample order, arrivals, and random inputs")
     return options
 
@@ -111,6 +112,7 @@ def run_profile(given: argparse.Namespace) -> int:
         samples=given.samples,
         runtime=given.runtime,
         threads=given.threads,
+        device=given.device,
         affinity=given.affinity,
         scenarios=given.scenario or default_scenarios(given.qps or given.sla_ms),
         min_seconds=given.min_seconds,
@@ -145,5 +147,6 @@ def default_scenarios(server: object) -> tuple[str, ...]:
 
 def run_first(given: argparse.Namespace) -> int:
     """For the cold start: when the first answer was there, in nanoseconds of the monotonic clock."""
-    print(answer_once(find(given.model or given.bundle, given.runtime, given.threads), given.samples, given.seed))
+    what = find(given.model or given.bundle, given.runtime, given.threads, given.device)
+    print(answer_once(what, given.samples, given.seed))
     return 0

@@ -58,7 +58,7 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
 
 def _feeds_of_texts(what: What, samples: Path | None, inputs: Sequence[Any]) -> list[dict[str, Any]]:
     """The profile's texts, padded to the length that the model was opened with."""
-    predictor = Predictor(what.path, what.threads, what.runtime)
+    predictor = Predictor(what.path, what.threads, what.runtime, device=what.device)
     feeds = []
     for text in texts_of(what, samples):
         feed = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in inputs}

@@ -46,7 +46,7 @@ def add_count_command(commands: Any, here: Path) -> None:
 
 def run_count(given: argparse.Namespace) -> int:
     """Print what was answered, as one JSON document; the emulator has counted meanwhile."""
-    what = find(given.model or given.bundle, given.runtime, given.threads)
+    what = find(given.model or given.bundle, given.runtime, given.threads, given.device)
     print(json.dumps(count(what, given.samples, given.seed, given.inferences), ensure_ascii=False))
     return 0
 

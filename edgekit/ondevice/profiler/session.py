@@ -43,6 +43,7 @@ class Request(NamedTuple):
     samples: Path | None = None
     runtime: str | None = None
     threads: int | None = None
+    device: str | None = None
     affinity: Sequence[int] = ()
     scenarios: Sequence[str] = ("SingleStream", "MultiStream", "Offline")
     min_seconds: float = 10.0
@@ -74,7 +75,7 @@ def profile(request: Request, listener: Listener) -> Document:
 
     What interrupts it later leaves a document that is marked partial, with all that was measured until then.
     """
-    what = find(request.path, request.runtime, request.threads)
+    what = find(request.path, request.runtime, request.threads, request.device)
     if request.affinity:
         pin(request.affinity)
     session = Session(request, what, listener)
@@ -237,7 +238,8 @@ class Session:
     def _subject_words(self) -> list[str]:
         """The arguments by which a fresh process finds the same model."""
         words = ["--bundle" if self.what.is_bundle else "--model", str(self.what.path), "--runtime", self.what.runtime]
-        words += ["--threads", str(self.what.threads), "--seed", str(self.request.seed)]
+        words += ["--threads", str(self.what.threads), "--device", self.what.device]
+        words += ["--seed", str(self.request.seed)]
         return words + (["--samples", str(self.request.samples)] if self.request.samples else [])
 
     def _length(self, name: str) -> Length:

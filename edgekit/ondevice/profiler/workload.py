@@ -31,8 +31,11 @@ class What(NamedTuple):
     device: str
 
 
-def find(path: Path, runtime: str | None, threads: int | None) -> What:
-    """Look at a path without loading it. Raises OnDeviceError where it is neither a bundle nor a model."""
+def find(path: Path, runtime: str | None, threads: int | None, device: str | None = None) -> What:
+    """Look at a path without loading it; what is None is the bundle's to say.
+
+    Raises OnDeviceError where it is neither a bundle nor a model.
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -42,7 +45,7 @@ def find(path: Path, runtime: str | None, threads: int | None) -> What:
         missing = [key for key in ("name", "threads", "device") if key not in wanted]
         if missing:
             raise OnDeviceError(f"{path}: its manifest's runtime lacks '{missing[0]}'; copy the bundle again")
-        return What(path, True, runtime or wanted["name"], threads or wanted["threads"], wanted["device"])
+        return What(path, True, runtime or wanted["name"], threads or wanted["threads"], device or wanted["device"])
     if not path.exists():
         raise OnDeviceError(
             f"{path}: no such file or folder; a bundle, .tflite, .xml (OpenVINO IR) or .onnx is possible"
@@ -50,7 +53,7 @@ def find(path: Path, runtime: str | None, threads: int | None) -> What:
     usual = runtime_for(path)
     if runtime and load_runtime(runtime).FORMAT != load_runtime(usual).FORMAT:
         raise OnDeviceError(f"{path}: runtime {runtime} does not load {path.suffix}; {usual} does")
-    return What(path, False, runtime or usual, threads or 1, "CPU")
+    return What(path, False, runtime or usual, threads or 1, device or "CPU")
 
 
 class Workload(Protocol):
@@ -82,8 +85,8 @@ class BundleWorkload:
     parts = ("tokenise", "infer", "finish")
 
     def __init__(self, what: What, samples: Path | None) -> None:
-        self.notes: list[str] = []
-        self._predictor = Predictor(what.path, what.threads, what.runtime)
+        self._predictor = Predictor(what.path, what.threads, what.runtime, device=what.device)
+        self.notes: list[str] = [self._predictor.substitute] if self._predictor.substitute else []
         self.texts = texts_of(what, samples)
         self.source = f"file {samples.name}" if samples else "texts of the bundle"
         self.digest = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()

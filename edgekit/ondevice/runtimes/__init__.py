@@ -6,6 +6,7 @@ A runtime module provides, without importing its library at its top:
     PACKAGE    the pip distribution that installs it
     version()  that distribution's version here, or None
     library()  the library, imported
+    has_device(device) -> whether it computes on that device here
     load(model, buckets, device, threads, reference) -> predict
     open_model(model, device, threads, profiling) -> Model
 

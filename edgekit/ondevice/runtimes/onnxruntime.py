@@ -35,6 +35,11 @@ def library() -> Any:
     return onnxruntime
 
 
+def has_device(device: str) -> bool:
+    """Whether it computes on this device here."""
+    return PROVIDERS.get(device) in library().get_available_providers()
+
+
 def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
     """Load an .onnx with open lengths. `reference` computes without graph optimisations. Raises OnDeviceError."""
     onnxruntime = library()

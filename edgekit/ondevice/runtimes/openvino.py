@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OnDeviceError
+from ..place import compiled_folder
 from .buckets import Array, Predict, installed_version, serve
 from .model import NO_OPERATORS, Model, Tensor, check_feeds, check_file, resolve_shape, summed
 
@@ -19,6 +21,13 @@ FORMAT = "ir"
 PACKAGE = "openvino"
 #: Operators that hand token ids on, unchanged in value.
 _PASSING = ("Convert", "Reshape", "Squeeze", "Unsqueeze")
+#: What a device needs beside the wheel: docs.openvino.ai/2026, NPU Device and Configurations for Intel GPU.
+_DRIVERS = {
+    "NPU": "Intel's NPU driver and access to /dev/accel/accel0",
+    "GPU": "Intel's OpenCL runtime and access to /dev/dri",
+}
+#: What a plugin need not name among the operators that it can do.
+_NO_WORK = {"Parameter", "Constant", "Result"}
 
 
 def version() -> str | None:
@@ -39,16 +48,24 @@ def library() -> Any:
 
 
 def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
-    """Read an IR and compile it for every bucket, as `reference` for the last one only. Raises OnDeviceError."""
+    """Read an IR and compile it for every bucket, as `reference` for the last one only. Raises OnDeviceError.
+
+    The reference of every device is the CPU's: there alone the model can be computed as it is defined. What another
+    device compiled is kept beside the release, for its next start.
+    """
     openvino, core = library(), _core(device)
+    device = "CPU" if reference else device
     try:
         network = core.read_model(model)
         settings = _settings(network, device, threads, reference)
+        kept = None if device == "CPU" else compiled_folder(model)
+        if kept:
+            settings["CACHE_DIR"] = str(kept)
 
         def open_bucket(bucket: int, ids: Array, mask: Array) -> Callable[[], Array]:
             static = network.clone()
             static.reshape({port.any_name: [1, bucket] for port in static.inputs})
-            request = core.compile_model(static, device, settings).create_infer_request()
+            request = _compile(core, static, device, settings).create_infer_request()
             logits: Array = np.zeros(tuple(request.model_outputs[0].shape), np.float32)
             request.set_tensor("input_ids", openvino.Tensor(ids, shared_memory=True))
             request.set_tensor("attention_mask", openvino.Tensor(mask, shared_memory=True))
@@ -70,10 +87,56 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
 def _core(device: str) -> Any:
     """OpenVINO's entry. Raises OnDeviceError where it has no such device here."""
     core = library().Core()
-    here = core.available_devices
-    if device.partition(".")[0] not in {name.partition(".")[0] for name in here}:
-        raise OnDeviceError(f"{PACKAGE}: no device '{device}' here; possible: {', '.join(here)}")
+    if not _is_here(core, device):
+        needs = _DRIVERS.get(_kind(device))
+        hint = f"; it needs {needs}; --device takes another" if needs else ""
+        raise OnDeviceError(
+            f"{PACKAGE}: no device '{device}' here; possible: {', '.join(core.available_devices)}{hint}"
+        )
     return core
+
+
+def has_device(device: str) -> bool:
+    """Whether it computes on this device here."""
+    return _is_here(library().Core(), device)
+
+
+def _is_here(core: Any, device: str) -> bool:
+    """Names of devices are those of single ones: AUTO and HETERO would quietly take another, so there are none."""
+    return _kind(device) in {_kind(name) for name in core.available_devices}
+
+
+def _kind(device: str) -> str:
+    """GPU of GPU.1."""
+    return device.partition(".")[0]
+
+
+def _compile(core: Any, network: Any, device: str, settings: dict[str, Any]) -> Any:
+    """One static shape, compiled. Raises OnDeviceError that names the operators which the device lacks."""
+    try:
+        return core.compile_model(network, device, settings)
+    except RuntimeError as error:
+        lacking = [] if device == "CPU" else unsupported(core, network, device)
+        if not lacking:
+            raise
+        raise OnDeviceError(
+            f"{PACKAGE}: {device} lacks {', '.join(lacking)}; possible: --device CPU, or a bundle for target "
+            f"intel-cpu; it says: {_plain(error)}"
+        ) from None
+
+
+def unsupported(core: Any, network: Any, device: str) -> list[str]:
+    """Types of the operators that the device's plugin cannot do, with their number; empty where it cannot tell."""
+    try:
+        able = core.query_model(network, device)
+    except RuntimeError:
+        return []
+    lacking = Counter(
+        operation.get_type_name()
+        for operation in network.get_ops()
+        if operation.get_friendly_name() not in able and operation.get_type_name() not in _NO_WORK
+    )
+    return [f"{kind} ({count})" for kind, count in sorted(lacking.items())]
 
 
 def _settings(network: Any, device: str, threads: int, reference: bool) -> dict[str, Any]:
@@ -91,8 +154,6 @@ def _settings(network: Any, device: str, threads: int, reference: bool) -> dict[
             settings["INFERENCE_PRECISION_HINT"] = "f32"
         if int8 and reference:
             settings["LP_TRANSFORMS_MODE"] = "NO"
-    elif reference:
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
     return settings
 
 
@@ -111,7 +172,7 @@ def open_model(model: Path, device: str, threads: int, profiling: bool = False) 
         shapes = {port.any_name: _shape(port, notes) for port in network.inputs}
         if network.is_dynamic():
             network.reshape({name: list(shape) for name, shape in shapes.items()})
-        compiled = core.compile_model(network, device, settings)
+        compiled = _compile(core, network, device, settings)
         inputs = [
             Tensor(port.any_name, shapes[port.any_name], port.element_type.to_dtype(), None, tables.get(port.any_name))
             for port in network.inputs

@@ -30,6 +30,11 @@ def library() -> Any:
     return interpreter
 
 
+def has_device(device: str) -> bool:
+    """Whether it computes on this device here."""
+    return device == "CPU"
+
+
 def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
     """Load a .tflite. `reference` computes without delegates. Raises OnDeviceError."""
     return load_signatures(library(), PACKAGE, model, buckets, device, threads, reference)

@@ -1,0 +1,83 @@
+"""The one list of what edgekit does not build for, each with its reason and with what works in its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Hardware, or pairs of recipe and target, that no plan is made for.
+
+    `targets` and `recipes` are names or patterns such as g4dn-*; a refusal of hardware has no target's file, and its
+    first name is the one that it is listed by.
+    """
+
+    targets: tuple[str, ...]
+    what: str
+    reason: str
+    instead: str
+    recipes: tuple[str, ...] = ("*",)
+
+    @property
+    def line(self) -> str:
+        """Why, and what works."""
+        return f"{self.reason}; possible: {self.instead}"
+
+
+REFUSALS = (
+    Refusal(
+        targets=("myriad", "myriad-x", "movidius", "ncs2", "hddl"),
+        what="Intel Movidius Myriad X, Neural Compute Stick 2",
+        # docs.openvino.ai/2023.3, Supported Devices
+        reason="OpenVINO ended its support with release 2023.0; 2022.3 LTS was the last one with its plugin, and "
+        "edgekit builds for today's",
+        instead="intel-npu for the NPU of Intel Core Ultra, or the machine that the stick is in: intel-cpu or "
+        "raspberrypi",
+    ),
+    Refusal(
+        targets=("coral-devboard", "coral", "edgetpu"),
+        what="Coral Dev Board and other Edge TPUs",
+        # coral.ai/docs/edgetpu/models-intro: "only TensorFlow Lite models that are fully 8-bit quantized and then
+        # compiled specifically for the Edge TPU"
+        reason="an Edge TPU runs full-integer models that its own compiler has compiled, and edgekit's .tflite have "
+        "INT8 weights with activations quantised as they come",
+        instead="arm64-generic on a board's CPU, where it has glibc 2.27 and Python 3.10 or newer",
+    ),
+    Refusal(
+        targets=("jetson-orin", "jetson"),
+        what="NVIDIA Jetson Orin, its GPU",
+        reason="its GPU takes ONNX or TensorRT, and no stage makes these yet",
+        instead="arm64-generic on its CPU",
+    ),
+    Refusal(
+        targets=("android-arm64", "android"),
+        what="64-bit ARM phones and tablets with Android",
+        # the file names of ai-edge-litert 2.3.0 on PyPI: manylinux, macosx and win wheels
+        reason="what edgekit puts on a device is Python, and ai-edge-litert has no wheels for Android's C library",
+        instead="arm64-generic, whose model/model.tflite an app can load by Android's own LiteRT; edgekit then neither "
+        "installs nor measures it",
+    ),
+    Refusal(
+        targets=("gpu-host", "t4-host", "g4dn-*"),
+        what="NVIDIA GPUs by ONNX Runtime",
+        reason="no stage makes ONNX models yet; edgekit cost reads these targets",
+        instead="intel-cpu for their CPUs",
+    ),
+)
+
+
+def refusal_of(target: str, recipe: str | None = None) -> Refusal | None:
+    """Why nothing is built for this target, or for this pair; None where nothing here speaks against it."""
+    for refusal in REFUSALS:
+        if not any(fnmatchcase(target, pattern) for pattern in refusal.targets):
+            continue
+        if refusal.recipes == ("*",) or (recipe and any(fnmatchcase(recipe, pattern) for pattern in refusal.recipes)):
+            return refusal
+    return None
+
+
+def hardware(shipped: list[str]) -> list[Refusal]:
+    """The refusals of hardware that no shipped target describes."""
+    return [r for r in REFUSALS if not any(fnmatchcase(name, r.targets[0]) for name in shipped)]
