@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .numbers import SECONDS
+
 if TYPE_CHECKING:
     from ..inventory import Device
     from ..transports import Options
-
-ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ _OPTIONS = (
         "--python", metavar="PATH", help="The interpreter there.  [default: BASE/venv/bin/python, else python3]"
     ),
     click.option("--ssh-config", type=click.Path(path_type=Path), help="As ssh -F.  [default: ~/.ssh/config]"),
-    click.option("--connect-timeout", type=ABOVE_ZERO, default=10.0, show_default=True, help="Seconds to log in."),
+    click.option("--connect-timeout", type=SECONDS, default=10.0, show_default=True, help="Seconds to log in."),
     click.option(
         "--silence-timeout",
-        type=ABOVE_ZERO,
+        type=SECONDS,
         default=15.0,
         show_default=True,
         help="Seconds without a sign of life after which the line is given up.",
     ),
     click.option(
-        "--timeout", type=ABOVE_ZERO, default=300.0, show_default=True, help="Seconds that one step may take there."
+        "--timeout", type=SECONDS, default=300.0, show_default=True, help="Seconds that one step may take there."
     ),
 )
 

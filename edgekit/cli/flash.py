@@ -13,6 +13,7 @@ from .console import Rate, duration, json_option, print_json, size
 from .device_options import Way, device_options, devices_argument
 from .fleet_options import Fleet, fleet_options
 from .fleet_text import CLEAR, describe, print_summary, trouble
+from .numbers import WEEK_S, Finite
 from .service_options import service_options
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Lines:
 @click.option("--fail-fast", is_flag=True, help="One after the other: stop at the first device that fails.")
 @fleet_options
 @click.option(
-    "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds for another edgekit there."
+    "--wait", type=Finite(0, WEEK_S), default=30.0, show_default=True, help="Seconds for another edgekit there."
 )
 @service_options
 @device_options

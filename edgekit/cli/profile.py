@@ -14,6 +14,7 @@ import click
 from ..errors import ProfileError
 from .console import json_option, print_json
 from .device_options import Way, device_options
+from .numbers import ABOVE_ZERO, SECONDS, WEEK_S
 from .profile_text import describe
 
 if TYPE_CHECKING:
@@ -33,12 +34,10 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     if value is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
-    if not match or not float(match[1]):
-        raise click.BadParameter(f"found {value!r}; possible: 90s, 10m, 1h")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
+    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
+    if not 0 < seconds <= WEEK_S:
+        raise click.BadParameter(f"found {value!r}; possible: 90s, 10m, 1h, a week at most")
+    return seconds
 
 
 @click.command(
@@ -52,11 +51,9 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
     type=click.Choice(SCENARIOS, case_sensitive=False),
     help="May be repeated.  [default: all but Server; Server too with --qps or --sla-ms]",
 )
-@click.option("--min-seconds", type=ABOVE_ZERO, default=10.0, show_default=True, help="Of each scenario.")
+@click.option("--min-seconds", type=SECONDS, default=10.0, show_default=True, help="Of each scenario.")
 @click.option("--min-queries", type=click.IntRange(min=1), default=100, show_default=True, help="Of each scenario.")
-@click.option(
-    "--warmup-seconds", type=ABOVE_ZERO, default=1.0, show_default=True, help="Answers before it, not counted."
-)
+@click.option("--warmup-seconds", type=SECONDS, default=1.0, show_default=True, help="Answers before it, not counted.")
 @click.option(
     "--sustained",
     "sustained_seconds",
@@ -83,7 +80,7 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--cold-starts", type=click.IntRange(min=0), default=5, show_default=True, help="Fresh processes to time."
 )
-@click.option("--idle-seconds", type=ABOVE_ZERO, default=3.0, show_default=True, help="Idle power before the run.")
+@click.option("--idle-seconds", type=SECONDS, default=3.0, show_default=True, help="Idle power before the run.")
 @click.option("--hz", type=ABOVE_ZERO, default=10.0, show_default=True, help="Power readings a second.")
 @click.option("--power-w", type=ABOVE_ZERO, help="Watts under load as you know them; labelled so in every view.")
 @click.option("--external", type=click.Path(path_type=Path), help="CSV log of a wall or USB meter of the run's time.")
