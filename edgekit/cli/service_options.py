@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from ..flash import Service
 
-_LOOPBACK = ("127.", "::1", "localhost")
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _OPTIONS = (
     click.option(
         "--service",
@@ -46,16 +48,34 @@ def _read(
     """Refused here: what the device would refuse after everything has travelled."""
     if not serve:
         alone = {"--sudo": sudo, "--host": host, "--port": port, "--socket": socket, "--token-file": token_file}
-        named = [name for name, value in alone.items() if value]
+        named = [name for name, value in alone.items() if value not in (None, False)]
         if named:
             raise click.UsageError(f"{', '.join(named)}: only with --service")
         return None
-    if socket and (host or port):
-        raise click.UsageError("--socket: a Unix socket has no --host and no --port")
-    if token_file and not token_file.startswith("/"):
-        raise click.UsageError(f"--token-file: found '{token_file}', expected a whole path on the device")
-    if host and not host.startswith(_LOOPBACK) and not token_file:
-        raise click.UsageError(f"--host {host}: can be reached from outside; that needs a --token-file on the device")
+    check_listening(host, port, socket, token_file)
     from ..flash import Service
 
     return Service(sudo, host, port, socket, token_file)
+
+
+def check_listening(host: str | None, port: int | None, socket: bool, token_file: str | None) -> None:
+    """Whether a service can listen so; None: not given. Raises UsageError for what the device itself would refuse."""
+    if socket and (host, port) != (None, None):
+        raise click.UsageError("--socket: a Unix socket has no --host and no --port")
+    if token_file is not None and not token_file.startswith("/"):
+        raise click.UsageError(f"--token-file: found {token_file!r}, expected a whole path on the device")
+    if host is None:
+        return
+    address = _address(host)
+    if address is None and not _HOST_NAME.fullmatch(host):
+        raise click.UsageError(f"--host: found {host!r}, expected an address such as 127.0.0.1, or a host's name")
+    if token_file is None and not (address.is_loopback if address else host == "localhost"):
+        raise click.UsageError(f"--host {host}: can be reached from outside; that needs a --token-file on the device")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None for a name; only `localhost` of names is surely not reached from outside."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
