@@ -73,7 +73,7 @@ class Watchdog:
             kill_session(self._process)
 
     def _watch(self) -> None:
-        while not self._over.wait(max(0.0, self._deadline - time.monotonic())):
+        while not self._over.wait(min(max(0.0, self._deadline - time.monotonic()), threading.TIMEOUT_MAX)):
             if time.monotonic() >= self._deadline:
                 self.has_bitten = True
                 kill_session(self._process)

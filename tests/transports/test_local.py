@@ -38,6 +38,11 @@ def test_its_troubles_are_one_line_each(tmp_path: Path) -> None:
             local.put(tmp_path / "a", str(tmp_path / "no" / "b"), 0, lambda _: None)
 
 
+def test_a_time_without_an_end_is_no_trouble(tmp_path: Path) -> None:
+    with connect(parse_address(f"local:{tmp_path}"), Options(command_s=float("inf"))) as local:
+        assert local.run(["true"]).code == 0
+
+
 def test_a_recorded_device_answers_keeps_and_breaks(tmp_path: Path) -> None:
     assert doctest.testmod(recorded).failed == 0
     device = Recorded(lambda words, stdin: None if words[0] == "break" else Done(0, stdin, "a\nb"))
