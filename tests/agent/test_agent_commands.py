@@ -287,6 +287,9 @@ def test_prune_keeps_what_is_used_and_as_many_others_as_are_asked_for(device: De
     for bundle in bundles:
         device.flash(bundle)
     digests = [digest_of(b) for b in bundles]
+    for digest in digests:  # as a runtime leaves them
+        (device.base / "releases" / f"{digest}.compiled").mkdir()
+        (device.base / "releases" / f"{digest}.compiled" / "1.blob").write_bytes(b"compiled")
     (device.base / "incoming" / ("f" * 64)).write_bytes(b"left over")
     os.utime(device.base / "incoming" / ("f" * 64), (0, time.time() - UNDER_WAY_S))
     pruned = device.ask("prune", keep=1)
@@ -295,7 +298,7 @@ def test_prune_keeps_what_is_used_and_as_many_others_as_are_asked_for(device: De
     assert (pruned["blobs"], pruned["incoming"]) == (2, 1)
     assert pruned["under_way"] == []
     assert {p.name for p in (device.base / "releases").iterdir()} == {
-        d + suffix for d in digests[2:] for suffix in ("", ".python", ".verified")
+        d + suffix for d in digests[2:] for suffix in ("", ".python", ".verified", ".compiled")
     }
     assert device.ask("rollback")["ok"] and device.ask("prune")["removed"] == [digests[2]]
     device.assert_healthy()

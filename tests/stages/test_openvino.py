@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +21,9 @@ from tiny_text import write_dataset, write_hf
 from edgekit.artifact import Artifact
 from edgekit.bundle import Bundle, pack
 from edgekit.errors import StageError
+from edgekit.ondevice import verify
+from edgekit.ondevice.errors import OnDeviceError
+from edgekit.ondevice.infer import Predictor
 from edgekit.stages import convert_openvino, quantize_nncf, sparsify_nncf, validate
 from edgekit.stages.quantize_nncf import calibration_rows
 
@@ -235,9 +240,186 @@ def test_a_device_notices_a_changed_model(bundle: Bundle, device: dict[str, str]
     assert "model.bin: its content has changed" in done.stderr
 
 
+class WithNpu:
+    """OpenVINO on a machine with an NPU, whose place the CPU takes: a shape that is not static it refuses."""
+
+    def __init__(self) -> None:
+        import openvino
+
+        self.core, self.asked, self.compiled = openvino.Core(), list[tuple[str, dict[str, Any]]](), list[Any]()
+        self.Tensor, self.available_devices = openvino.Tensor, ["CPU", "NPU"]
+        self.read_model = self.core.read_model
+
+    def Core(self) -> WithNpu:
+        return self
+
+    def compile_model(self, network: Any, device: str, settings: dict[str, Any]) -> Any:
+        self.asked.append((device, settings))
+        if device == "NPU" and network.is_dynamic():
+            raise RuntimeError("dynamic shapes are not supported")
+        self.compiled.append(self.core.compile_model(network, "CPU", settings))
+        return self.compiled[-1]
+
+    def query_model(self, network: Any, device: str) -> dict[str, str]:
+        found = self.core.query_model(network, "CPU")
+        gathers = [op.get_friendly_name() for op in network.get_ops() if op.get_type_name() == "Gather"]
+        return {name: device for name in found if name not in gathers}
+
+
+@pytest.fixture
+def npu(monkeypatch: pytest.MonkeyPatch) -> WithNpu:
+    from edgekit.ondevice.runtimes import openvino
+
+    machine = WithNpu()
+    monkeypatch.setattr(openvino, "library", lambda: machine)
+    return machine
+
+
+@pytest.mark.heavy
+def test_an_npu_gets_static_shapes_and_keeps_what_it_compiled_beside_the_release(
+    bundle: Bundle, tmp_path: Path, npu: WithNpu
+) -> None:
+    release = tmp_path / "releases" / bundle.digest
+    shutil.copytree(bundle.path, release)
+    before = sorted(release.rglob("*"))
+    asked = ["w1 w2 w3", "w4"]
+    expected = Predictor(release, device="CPU").predict(asked)
+    assert not (tmp_path / "releases" / f"{bundle.digest}.compiled").exists()
+    npu.asked.clear()
+    for kept in (False, True):
+        npu.compiled.clear()
+        predictor = Predictor(release, device="NPU")
+        assert predictor.predict(asked) == pytest.approx(expected, abs=bundle.manifest["tolerance"])
+        assert [c.get_property("LOADED_FROM_CACHE") for c in npu.compiled] == [kept] * len(BUCKETS)
+    place = str(tmp_path / "releases" / f"{bundle.digest}.compiled")
+    assert npu.asked == [("NPU", {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": place})] * 2 * len(BUCKETS)
+    assert sorted(release.rglob("*")) == before
+    npu.asked.clear()
+    Predictor(release, reference=True, device="NPU")
+    assert [device for device, _ in npu.asked] == ["CPU"], "the reference is the model as it is defined"
+    assert "CACHE_DIR" not in npu.asked[0][1]
+    verify.verify(bundle.path, device="NPU")
+    assert not list(bundle.path.parent.glob("*.compiled")), "nothing is written beside a user's own folder"
+
+
+@pytest.mark.heavy
+def test_operators_that_the_npu_lacks_are_named_where_its_plugin_tells(
+    made: dict[str, Artifact], npu: WithNpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.ondevice.runtimes import openvino
+
+    def refuse(network: Any, device: str, settings: dict[str, Any]) -> Any:
+        raise RuntimeError("Exception from src/x.cpp:1:\nno such layer")
+
+    model = made["convert"].path / "model.xml"
+    monkeypatch.setattr(npu, "compile_model", refuse)
+    said = r"NPU lacks Gather \(\d\); possible: --device CPU, or a bundle for target intel-cpu; it says: no such layer"
+    with pytest.raises(OnDeviceError, match=said):
+        openvino.load(model, BUCKETS, "NPU", 1)
+
+    def no_answer(network: Any, device: str) -> dict[str, str]:
+        raise RuntimeError("not implemented")
+
+    monkeypatch.setattr(npu, "query_model", no_answer)
+    with pytest.raises(OnDeviceError, match=r"cannot load model\.xml: no such layer"):
+        openvino.load(model, BUCKETS, "NPU", 1)
+
+
+@pytest.mark.heavy
+def test_the_cpus_own_plugin_lacks_no_operator_of_these_models(made: dict[str, Artifact]) -> None:
+    import openvino as library
+
+    from edgekit.ondevice.runtimes import openvino
+
+    core = library.Core()
+    for step in ("convert", "quantize"):
+        assert openvino.unsupported(core, core.read_model(made[step].path / "model.xml"), "CPU") == []
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("target", ["NPU", "GPU"])
+def test_validation_for_a_device_that_is_not_here_runs_on_the_cpu_and_says_so(
+    made: dict[str, Artifact], tmp_path: Path, target: str
+) -> None:
+    from edgekit.ondevice.runtimes import openvino
+
+    if openvino.has_device(target):
+        pytest.skip(f"this machine has a {target}")
+    options = {"runtime": "openvino", "runtime_version": "2026.4.1", "buckets": BUCKETS, "device": target}
+    report = run(validate, made["quantize"], tmp_path / "report", made, **options)
+    used = report.metrics["runtime"]
+    assert (used["device"], used["target_device"]) == ("CPU", target)
+    (note,) = [note for note in report.notes if "validated on this machine's" in note]
+    assert note.startswith(f"validated on this machine's CPU, for it has no {target}: accuracy, golden samples and")
+    assert report.metrics["splits"] == made["validate"].metrics["splits"]
+    chosen = validate.Options.model_validate(options).model_dump()
+    steps = [(made["quantize"], "quantize", {}), (report, "validate", chosen)]
+    out = tmp_path / "dist" / "tiny"
+    packed = pack(out, name="tiny", recipe={}, target={}, steps=steps, teacher={"name": "random"}, sample_task=False)
+    assert packed.manifest["runtime"]["device"] == target
+    assert note in (out / "README.md").read_text()
+
+
+@pytest.mark.heavy
+def test_a_device_without_an_npu_refuses_its_bundle_and_takes_the_cpu_when_asked(
+    bundle: Bundle, tmp_path: Path, device: dict[str, str]
+) -> None:
+    copy = tmp_path / "tiny"
+    shutil.copytree(bundle.path, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["runtime"]["device"] = "NPU"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    there = replace(bundle, path=copy)
+    for command in (("verify",), ("infer", "w1")):
+        done = on_device(there, device, *command)
+        assert done.returncode == 2
+        assert re.search(
+            r"^ondevice: openvino: no device 'NPU' here; possible: .*CPU.*; it needs Intel's NPU driver and access to "
+            r"/dev/accel/accel0; --device takes another$",
+            done.stderr,
+            re.MULTILINE,
+        )
+    done = on_device(there, device, "verify", "--device", "CPU")
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"openvino \S+ on CPU, made for NPU: \d+ files are whole; ", done.stdout)
+    report = json.loads(on_device(there, device, "verify", "--device", "CPU", "--json").stdout)
+    assert (report["device"], report["made_for"]) == ("CPU", "NPU")
+    done = on_device(there, device, "infer", "--device", "CPU", "w1")
+    assert "ondevice: computes on CPU, as asked; made for NPU" in done.stderr.splitlines()
+    assert done.stdout.split("\t")[0] in SHAPE.labels
+    answer = json.loads(on_device(there, device, "infer", "--device", "CPU", "--json", "w1").stdout)
+    assert answer["computed_on"] == "CPU"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("device", "overflow_fix"),
+    [("NPU", "first_layer"), ("GPU", "first_layer"), ("CPU_SPR", "disable"), ("CPU", "disable"), ("CPU", "enable")],
+)
+def test_each_targets_rules_make_an_int8_model_that_keeps_the_answers(
+    made: dict[str, Artifact], tmp_path: Path, device: str, overflow_fix: str
+) -> None:
+    """Half the range of the weights is half as many steps; else they use all of INT8."""
+    import openvino
+
+    options = {"max_tokens": 16, "calibration_samples": 40, "target_device": device, "overflow_fix": overflow_fix}
+    int8 = run(quantize_nncf, made["convert"], tmp_path / "int8", made, **options)
+    texts = random_texts(np.random.default_rng(3).integers(1, 13, 40).tolist(), 3)
+    before, after = (answers(folder, texts, reference=True) for folder in (made["convert"].path, int8.path))
+    assert (before.argmax(axis=1) == after.argmax(axis=1)).mean() > 0.85
+    weights = [
+        np.abs(op.data.astype(np.int32)).max()
+        for op in openvino.Core().read_model(int8.path / "model.xml").get_ops()
+        if op.get_type_name() == "Constant"
+        and op.get_element_type().get_type_name() == "i8"
+        and list(op.get_output_shape(0)) == [SHAPE.layers[0].ffn, SHAPE.hidden]
+    ]
+    assert weights
+    assert all((largest <= 64) == (overflow_fix == "enable") for largest in weights)
+
+
 @pytest.mark.heavy
 def test_a_device_that_is_not_there_is_named(made: dict[str, Artifact]) -> None:
-    from edgekit.ondevice.errors import OnDeviceError
     from edgekit.ondevice.runtimes import openvino
 
     with pytest.raises(OnDeviceError, match=r"openvino: no device 'NPU' here; possible: .*CPU"):
