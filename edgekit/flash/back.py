@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from ..errors import EdgekitError
 from ..inventory import Device
 from ..transports import connect
-from .record import Entry
+from .record import BACK, Entry
 from .remote import Remote
-from .result import FlashResult, Outcome
+from .result import FlashResult, Outcome, Step
 from .steps import FlashOptions
-
-
-def may_be_switched(entry: Entry, digest: str) -> bool:
-    """Whether the run made a device run the bundle, or may have: a line can break in the middle of the switch."""
-    if not entry.probed or entry.before == digest:
-        return False
-    result = entry.result
-    if result is None or result.outcome == "flashed":
-        return True
-    steps = [step.name for step in result.steps]  # none: a fault of edgekit's own, which may have come at any step
-    return result.outcome == "failed" and (not steps or "verify" in steps)
 
 
 def back(digest: str, device: Device, entry: Entry, options: FlashOptions) -> FlashResult:
     """The device's result after it went back; a failure to do so is in it."""
     was = entry.result or FlashResult(device.name, str(device.address))
+    began = time.monotonic()
     try:
         outcome, note = _back_there(digest, device, entry.before, options)
     except EdgekitError as error:
@@ -34,7 +25,8 @@ def back(digest: str, device: Device, entry: Entry, options: FlashOptions) -> Fl
         return replace(was, outcome="failed", error=line, exit_code=error.exit_code)
     if entry.result is not None and was.outcome == "failed":
         outcome = was.outcome
-    return replace(was, outcome=outcome, notes=[*was.notes, note])
+    steps = [*was.steps, Step(BACK, time.monotonic() - began, note)]
+    return replace(was, outcome=outcome, steps=steps, notes=[*was.notes, note])
 
 
 def _back_there(digest: str, device: Device, before: str | None, options: FlashOptions) -> tuple[Outcome, str]:
@@ -44,10 +36,11 @@ def _back_there(digest: str, device: Device, before: str | None, options: FlashO
         remote = Remote(transport, device, options.wait_s)
         current = remote.call("show")["current"]
         runs = current and current["digest"]
+        if runs is None:
+            return "not-tried", "left as it is: it runs nothing"
         if runs not in (digest, before):
-            return "flashed", f"left as it is: it runs {str(runs)[:16]} now, which is not of this run"
+            return "flashed", f"left as it is: it runs {runs[:16]} now, which is not of this run"
         if before is None:
-            note = "left as it is: nothing ran there before"
-            return ("flashed", note) if runs else ("not-tried", "runs nothing, as before")
+            return "flashed", "left as it is: nothing ran there before"
         remote.switch("rollback", options.step_s, to=before, force=True, python=None)
         return "rolled-back", f"runs {before[:16]} again"

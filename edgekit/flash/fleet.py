@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from ..bundle import Bundle
 from ..errors import EdgekitError
 from ..inventory import Device
-from .back import back, may_be_switched
+from .back import back
 from .record import Record
 from .result import FlashResult, Outcome, Silent, document
 from .steps import FlashOptions, flash
@@ -188,8 +188,7 @@ class _Fleet:
     def _flash(self, device: Device) -> FlashResult:
         """One device; one that a stopped run may have left in the middle of anything goes through all steps."""
         entry = self.record.entries[device.name]
-        in_doubt = entry.tries > 1 and may_be_switched(entry, self.bundle.digest)
-        options = replace(self.options, again=self.options.again or in_doubt)
+        options = replace(self.options, again=self.options.again or entry.doubt)
         result = flash(self.bundle, device, options, _Scribe(self.record))
         if entry.probed:
             result.previous = entry.before
@@ -198,7 +197,7 @@ class _Fleet:
     def _go_back(self, wave: Wave) -> None:
         """Let this run's devices of a wave run what they ran before."""
         entries, digest = self.record.entries, self.bundle.digest
-        names = [name for name in wave.devices if may_be_switched(entries[name], digest)]
+        names = [name for name in wave.devices if entries[name].may_be_switched(digest)]
         self.watcher.going_back(wave, len(names), self.record.why)
         for result in self._each(wave, names, lambda d: back(digest, d, entries[d.name], self.options), lambda: True):
             self._note(wave, result)

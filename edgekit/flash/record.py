@@ -28,23 +28,50 @@ from ..inventory import Device
 from .result import FlashResult
 from .waves import Policy, Share, Wave, plan_waves
 
-SCHEMA = 1
+SCHEMA = 2
 KIND = "edgekit-flash-record"
+#: The step of a device that has gone back.
+BACK = "back"
 
 
 @dataclass
 class Entry:
-    """What is known of one device. `before` is the digest that it ran before this run, once it is `probed`."""
+    """What is known of one device. `before` is the digest that it ran before this run, once it is `probed`.
 
-    tries: int = 0
+    In `doubt` is a device that an earlier try may have made run the bundle: the steps of a later one say nothing of it.
+    """
+
     probed: bool = False
     before: str | None = None
+    doubt: bool = False
     result: FlashResult | None = None
 
     @property
     def is_done(self) -> bool:
         """Whether it needs no more."""
         return self.result is not None and self.result.ok
+
+    def may_be_switched(self, digest: str) -> bool:
+        """Whether the run made the device run its bundle, or may have: a line can break in the middle of the switch."""
+        if not self.probed or self.before == digest:
+            return False
+        if self.result is None or self.result.outcome == "flashed":
+            return True
+        steps = [step.name for step in self.result.steps]  # none: a fault of edgekit's own, which may come at any step
+        if self.result.outcome != "failed" or BACK in steps:
+            return False
+        return self.doubt or not steps or "verify" in steps
+
+    def begin(self, digest: str) -> None:
+        """Another try: what an earlier one found there counts only where that one may have changed it."""
+        self.doubt = self.may_be_switched(digest)
+        self.probed, self.result = self.doubt, None
+
+    def probe(self, digest: str, current: str | None) -> None:
+        """What it runs now; the bundle, where an earlier try put it there, is not what it ran before."""
+        if not self.doubt or current != digest:
+            self.before = current
+        self.probed = True
 
 
 @dataclass(frozen=True)
@@ -54,7 +81,7 @@ class Head:
     digest: str
     policy: Policy
     waves: tuple[Wave, ...]
-    addresses: Mapping[str, str]
+    devices: Mapping[str, Mapping[str, str]]  # address and base: together they are one place
 
     def document(self, bundle: Bundle) -> dict[str, Any]:
         """The first line."""
@@ -62,7 +89,7 @@ class Head:
         about = {"name": bundle.manifest.get("name"), "digest": self.digest, "path": str(bundle.named.absolute())}
         return {
             "kind": KIND, "schema": SCHEMA, "time_unix": round(time.time(), 3), "bundle": about,
-            "policy": self.policy.document(), "waves": waves, "devices": dict(self.addresses),
+            "policy": self.policy.document(), "waves": waves, "devices": dict(self.devices),
         }  # fmt: skip
 
     @classmethod
@@ -70,8 +97,8 @@ class Head:
         """What `document` wrote. Raises KeyError, TypeError, AttributeError and ConfigError for anything else."""
         waves = tuple(Wave(str(w["name"]), tuple(w["devices"]), int(w["allowed"])) for w in content["waves"])
         policy = Policy(**{key: text and Share(text) for key, text in content["policy"].items()})
-        head = cls(str(content["bundle"]["digest"]), policy, waves, dict(content["devices"]))
-        if {name for wave in waves for name in wave.devices} != set(head.addresses):
+        head = cls(str(content["bundle"]["digest"]), policy, waves, _places(content["devices"]))
+        if {name for wave in waves for name in wave.devices} != set(head.devices):
             raise KeyError("devices")
         return head
 
@@ -82,29 +109,27 @@ class Record:
     def __init__(self, head: Head, path: Path | None = None, handle: int | None = None) -> None:
         self.head = head
         self.path = path
-        self.entries = {name: Entry() for name in head.addresses}
+        self.entries = {name: Entry() for name in head.devices}
         self.halted: str | None = None  # the wave that goes back, until it has
         self.why = ""  # … it does
         self._handle = handle
         self._lock = threading.Lock()
 
     def append(self, event: str, **facts: Any) -> None:
-        """Write an event down. Raises EdgekitError where the disk does not take it."""
+        """Write an event down. Raises EdgekitError where the disk does not take it; it is known here all the same."""
         line = {"event": event, "time_unix": round(time.time(), 3), **facts}
         with self._lock:
+            self._apply(line)
             if self._handle is not None:
                 self._write(json.dumps(line).encode() + b"\n", self._handle)
-            self._apply(line)
 
     def begin(self, device: str) -> None:
         """A device's turn has come."""
         self.append("begin", device=device)
 
     def probe(self, device: str, current: str | None) -> None:
-        """What it runs. Where an earlier try of this run may have switched it, that one's word counts."""
-        entry = self.entries[device]
-        if not entry.probed or current != self.head.digest:
-            self.append("probe", device=device, current=current)
+        """What it runs."""
+        self.append("probe", device=device, current=current)
 
     def end(self, result: FlashResult) -> None:
         """What came of a device."""
@@ -119,11 +144,9 @@ class Record:
     def _apply(self, line: Mapping[str, Any]) -> None:
         match line["event"]:
             case "begin":
-                entry = self.entries[line["device"]]
-                entry.tries, entry.result = entry.tries + 1, None
+                self.entries[line["device"]].begin(self.head.digest)
             case "probe":
-                entry = self.entries[line["device"]]
-                entry.probed, entry.before = True, line["current"]
+                self.entries[line["device"]].probe(self.head.digest, line["current"])
             case "end":
                 self.entries[line["device"]].result = FlashResult.from_document(line["result"])
             case "halt":
@@ -161,8 +184,12 @@ def make_head(bundle: Bundle, devices: Sequence[Device], policy: Policy) -> Head
         other = places.setdefault((str(device.address), device.base), device.name)
         if other != device.name:
             raise ConfigError(f"{other} and {device.name}: one and the same device ({device.address}); name it once")
-    addresses = {device.name: str(device.address) for device in devices}
-    return Head(bundle.digest, policy, plan_waves(list(addresses), policy), addresses)
+    found = {device.name: {"address": str(device.address), "base": device.base} for device in devices}
+    return Head(bundle.digest, policy, plan_waves(list(found), policy), found)
+
+
+def _places(found: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    return {name: {key: str(place[key]) for key in ("address", "base")} for name, place in found.items()}
 
 
 def default_path(bundle: Bundle) -> Path:
@@ -238,13 +265,14 @@ def _check_same(path: Path, head: Head, bundle: Bundle, devices: Sequence[Device
     problems = []
     if head.digest != bundle.digest:
         problems.append(f"begun with bundle {head.digest[:16]}, not with {bundle.named} ({bundle.digest[:16]})")
-    given = {device.name: str(device.address) for device in devices}
-    problems += _unlike("is not given now", set(head.addresses) - set(given))
-    problems += _unlike("was not among its devices", set(given) - set(head.addresses))
+    given = make_head(bundle, devices, policy).devices
+    problems += _unlike("is not given now", set(head.devices) - set(given))
+    problems += _unlike("was not among its devices", set(given) - set(head.devices))
     problems += [
-        f"{name} was {was}, and is {given[name]} now"
-        for name, was in head.addresses.items()
-        if given.get(name, was) != was
+        f"{name}: its {key} was {was}, and is {given[name][key]} now"
+        for name, place in head.devices.items()
+        for key, was in place.items()
+        if name in given and given[name][key] != was
     ]
     begun = head.policy.document()
     problems += [

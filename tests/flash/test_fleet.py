@@ -5,118 +5,31 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_bundle import assert_runs, make_bundle, make_picky_bundle
+from fleets import OPTIONS, Seen, begin, devices_in, go, outcomes, resumed, saying
 from lab.sshd import Sshd
 
 from edgekit.bundle import Bundle
 from edgekit.errors import EdgekitError
 from edgekit.flash import (
-    Count,
     FlashOptions,
     FlashResult,
-    FleetResult,
-    Step,
-    Wave,
-    create_record,
     flash,
-    flash_fleet,
-    fleet,
     make_head,
     make_policy,
-    resume_record,
 )
-from edgekit.flash.back import may_be_switched
-from edgekit.flash.record import Entry, Record
+from edgekit.flash.record import Record
 from edgekit.inventory import Device
 from edgekit.transports import Options, parse_address
-
-OPTIONS = FlashOptions(step_s=60.0)
-Flash = Callable[..., FlashResult]
-
-
-class Seen:
-    """A watcher that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.waves: list[tuple[str, int]] = []
-        self.backs: list[tuple[str, int, str]] = []
-        self.ends: list[tuple[str, str]] = []
-        self.most_at_work = 0
-
-    def began(self, wave: Wave, waiting: int) -> None:
-        self.waves.append((wave.name, waiting))
-
-    def going_back(self, wave: Wave, count: int, why: str) -> None:
-        self.backs.append((wave.name, count, why))
-
-    def stopping(self, at_work: int) -> None:
-        self.ends.append(("stopping", str(at_work)))
-
-    def counted(self, count: Count) -> None:
-        self.most_at_work = max(self.most_at_work, count.at_work)
-
-    def ended(self, result: FlashResult, count: Count) -> None:
-        self.ends.append((result.device, result.outcome))
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return make_picky_bundle(tmp_path / "new", 2)
-
-
-def devices_in(tmp_path: Path, count: int) -> list[Device]:
-    return [
-        Device(f"d{n}", parse_address(f"local:{tmp_path}/base{n}"), f"{tmp_path}/base{n}", sys.executable)
-        for n in range(count)
-    ]
-
-
-def begin(tmp_path: Path, bundle: Bundle, devices: list[Device], *policy: str | None) -> Record:
-    return create_record(tmp_path / "run.jsonl", bundle, make_head(bundle, devices, make_policy(*policy)))
-
-
-def go(
-    bundle: Bundle, devices: list[Device], record: Record, parallel: int = 4, seen: Seen | None = None,
-    stop: threading.Event | None = None, options: FlashOptions = OPTIONS,
-) -> FleetResult:  # fmt: skip
-    try:
-        return flash_fleet(bundle, devices, options, record, parallel, seen or Seen(), stop or threading.Event())
-    finally:
-        record.close()
-
-
-def resumed(bundle: Bundle, devices: list[Device], record: Record) -> Record:
-    assert record.path
-    return resume_record(record.path, bundle, devices, make_policy())
-
-
-def outcomes(done: FleetResult) -> list[str]:
-    return [result.outcome for result in done.results]
-
-
-def saying(monkeypatch: pytest.MonkeyPatch, say: Callable[[str, FlashOptions], str], before: str | None = None) -> None:
-    """Let flashing only say what came of it, `back` too."""
-
-    def pretend(bundle: Bundle, device: Device, options: FlashOptions, reporter: Any) -> FlashResult:
-        reporter.probed(device.name, before)
-        outcome: Any = say(device.name, options)
-        error = "no" if outcome == "failed" else None
-        steps = [Step("probe", 0.0)]
-        return FlashResult(
-            device.name, str(device.address), outcome, 0.0, steps, error=error, exit_code=9 if error else 0
-        )
-
-    def go_back(digest: str, device: Device, entry: Any, options: FlashOptions) -> FlashResult:
-        return replace(entry.result, outcome="rolled-back")
-
-    monkeypatch.setattr(fleet, "flash", pretend)
-    monkeypatch.setattr(fleet, "back", go_back)
 
 
 def test_a_bad_device_in_the_canary_stops_the_fleet_and_the_canary_goes_back(tmp_path: Path, bundle: Bundle) -> None:
@@ -145,43 +58,6 @@ def test_a_bad_device_in_the_canary_stops_the_fleet_and_the_canary_goes_back(tmp
     assert (done.halted, done.ended) == (None, 3)
     for number in range(3):
         assert_runs(tmp_path / f"base{number}", bundle)
-
-
-def test_a_killed_run_goes_on_going_back_first(tmp_path: Path, bundle: Bundle) -> None:
-    """d0 had not gone back, d1 broke off in its switch and had got through, d2 failed before it, d3 ran it before,
-    d4 ran nothing.
-    """
-    old = make_bundle(tmp_path / "old", 1, size=1000)
-    devices = devices_in(tmp_path, 5)
-    for what, number in ((old, 0), (old, 1), (bundle, 0), (bundle, 1), (bundle, 4)):
-        assert flash(what, devices[number], OPTIONS).ok
-    record = begin(tmp_path, bundle, devices, "5", None, None)
-    verified = [Step("verify", 0.1)]
-    for name, before, result in (
-        ("d0", old.digest, FlashResult("d0", "a", "flashed", steps=verified)),
-        ("d1", old.digest, FlashResult("d1", "a", "failed", steps=verified, error="the connection broke", exit_code=9)),
-        ("d2", old.digest, FlashResult("d2", "a", "failed", steps=[Step("probe", 0.1)], error="refused", exit_code=10)),
-        ("d3", bundle.digest, FlashResult("d3", "a", "unchanged")),
-        ("d4", None, FlashResult("d4", "a", "flashed", steps=verified)),
-    ):
-        record.begin(name)
-        record.probe(name, before)
-        record.end(result)
-    record.append("halt", wave="canary", why="so")
-    record.close()
-
-    seen = Seen()
-    record = resumed(bundle, devices, record)
-    done = go(bundle, devices, record, seen=seen)
-    assert outcomes(done) == ["rolled-back", "failed", "failed", "unchanged", "flashed"]
-    assert (done.halted, seen.waves, seen.backs) == ("so", [], [("canary", 3, "so")])
-    for number in range(2):
-        assert_runs(tmp_path / f"base{number}", old)
-    for number in (2, 3):
-        assert not (tmp_path / f"base{number}").exists(), "nobody asked it"
-    assert_runs(tmp_path / "base4", bundle)
-    assert done.results[4].notes == ["left as it is: nothing ran there before"]
-    assert resumed(bundle, devices, record).halted is None
 
 
 def test_a_device_that_cannot_go_back_says_so(tmp_path: Path, bundle: Bundle) -> None:
@@ -245,25 +121,6 @@ def test_only_a_device_that_may_be_switched_goes_through_all_steps_again(
     done = go(bundle, devices, resumed(bundle, devices, record), parallel=1)
     assert again == {"d0": False, "d1": True, "d2": False, "d3": False}
     assert done.results[1].previous is None  # what it was found with in the end: nothing
-
-
-@pytest.mark.parametrize(
-    ("before", "outcome", "steps", "expected"),
-    [
-        ("a", "flashed", ("connect", "verify", "activate"), True),
-        ("n", "flashed", ("connect", "verify", "activate"), False),
-        ("a", "failed", ("connect", "probe", "want"), False),
-        ("a", "failed", ("connect", "probe", "want", "stage", "verify"), True),
-        ("a", "failed", (), True),
-        ("a", "rolled-back", ("connect", "verify", "activate"), False),
-        (None, "flashed", ("connect", "verify", "activate"), True),
-    ],
-)
-def test_whom_a_run_may_have_switched(before: str | None, outcome: Any, steps: tuple[str, ...], expected: bool) -> None:
-    result = FlashResult("d", "x", outcome, steps=[Step(name, 0.1) for name in steps])
-    assert may_be_switched(Entry(1, True, before, result), "n") is expected
-    assert may_be_switched(Entry(1, True, before, None), "n") is (before != "n")
-    assert not may_be_switched(Entry(1, False, None, result), "n")
 
 
 def test_stopping_lets_those_at_work_end_and_begins_no_more(

@@ -12,7 +12,7 @@ from fake_bundle import make_bundle
 from edgekit.bundle import Bundle
 from edgekit.errors import ConfigError, EdgekitError
 from edgekit.flash import FlashResult, Step, create_record, make_head, make_policy, resume_record
-from edgekit.flash.record import Record
+from edgekit.flash.record import Entry, Record
 from edgekit.flash.waves import plan_waves
 from edgekit.inventory import Device
 from edgekit.transports import parse_address
@@ -91,7 +91,7 @@ def test_a_record_says_after_a_kill_what_it_said_before(tmp_path: Path, bundle: 
     assert (found.head, found.entries, found.halted, found.why) == (record.head, record.entries, "wave 1", "so")
     assert (found.entries["d0"].result, found.entries["d0"].is_done) == (result, True)
     assert (found.entries["d1"].before, found.entries["d1"].result) == ("a" * 64, None)
-    assert found.entries["d2"].tries == 0
+    assert found.entries["d2"] == Entry()
     found.append("settle")
     assert again(found, bundle).halted is None
 
@@ -103,7 +103,6 @@ def test_what_ran_before_the_first_try_counts(tmp_path: Path, bundle: Bundle) ->
         record.begin("d0")
         record.probe("d0", current)
         assert record.entries["d0"].before == before
-    assert record.entries["d0"].tries == 3
 
 
 def test_each_cut_of_a_record_is_a_run_that_goes_on(tmp_path: Path, bundle: Bundle) -> None:
@@ -143,11 +142,13 @@ def test_a_record_is_refused_for_anything_but_its_own_run(tmp_path: Path, bundle
     record.close()
     other = make_bundle(tmp_path / "other", 2, size=100)
     moved = [replace(device, address=parse_address("pi@kitchen")) for device in devices_of(1)] + devices_of(3)[1:]
+    elsewhere = [replace(device, base="/opt/edgekit") for device in devices_of(3)]
     for line, what, devices, how in (
         ("begun with bundle", other, devices_of(3), policy),
         ("device d1 and 1 more is not given now", bundle, devices_of(1), policy),
         ("device d3 was not among its devices", bundle, devices_of(4), policy),
-        ("d0 was local:/nowhere/0, and is pi@kitchen now", bundle, moved, policy),
+        ("d0: its address was local:/nowhere/0, and is pi@kitchen now", bundle, moved, policy),
+        ("d1: its base was /nowhere/1, and is /opt/edgekit now", bundle, elsewhere, policy),
         ("--wave was not given, and is 5 now", bundle, devices_of(3), make_policy("1", "5", "50%")),
     ):
         with pytest.raises(ConfigError, match=line):
@@ -159,7 +160,8 @@ def test_a_record_is_refused_for_anything_but_its_own_run(tmp_path: Path, bundle
         (content + '{"event": "begin", "device": "stranger"}\n', "line 2: not a line of a record"),
         (content + "nonsense\n", "line 2: not a line of a record"),
         (content + "[]\n", "line 2: not a line of a record"),
-        (content.replace('"schema": 1', '"schema": 9', 1), "schema 9, this edgekit knows 1"),
+        (content.replace('"schema": 2', '"schema": 9', 1), "schema 9, this edgekit knows 2"),
+        (content.replace('"base": ', '"place": ', 1), "not a record"),
         ("{}\n", "not a record"),
         ("[1]\n", "not a record"),
         (content.replace('"d2"]', '"d7"]'), "not a record"),
@@ -184,4 +186,4 @@ def test_a_full_disk_stops_before_the_next_device(bundle: Bundle) -> None:
         record = Record(head, Path("/dev/full"), full.fileno())
         with pytest.raises(EdgekitError, match="cannot be written: No space left on device"):
             record.begin("d0")
-    assert record.entries["d0"].tries == 0
+    assert record.entries["d0"] == Entry()
