@@ -39,8 +39,8 @@ class Predictor:
         lacking = missing_flags(manifest) if self.device == "CPU" else ()
         if lacking:
             raise OnDeviceError(
-                f"made for CPUs with {' or '.join(lacking)}, which this one has not: its INT8 sums could overflow; "
-                "build it for target intel-cpu"
+                f"made for CPUs with {' or '.join(lacking)}, which this one has not, so its INT8 may answer "
+                "otherwise here; build it for target intel-cpu"
             )
         module = load_runtime(self.runtime)
         self.runtime_version: str | None = module.version()

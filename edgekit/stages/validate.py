@@ -223,8 +223,8 @@ def _notes(metrics: dict[str, Any], options: Options) -> list[str]:
         )
     if used["device"] == "CPU" and place.lacks_all(options.cpu_flags):
         notes.append(
-            f"validated on a CPU without {' or '.join(options.cpu_flags)}, where its INT8 sums may overflow: on the "
-            "target's CPUs it may answer better, and golden samples may differ"
+            f"validated on a CPU without {' or '.join(options.cpu_flags)}, whose INT8 may answer otherwise than the "
+            "target's: accuracy and golden samples may differ there"
         )
     if used["version"] != used["target_version"]:
         notes.append(

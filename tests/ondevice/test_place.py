@@ -39,7 +39,7 @@ def test_a_bundle_for_other_cpus_is_refused_before_its_model_is_loaded(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(infer, "missing_flags", lambda manifest: ("avx512_vnni", "avx_vnni"))
-    said = "made for CPUs with avx512_vnni or avx_vnni, which this one has not: .*; build it for target intel-cpu$"
+    said = "made for CPUs with avx512_vnni or avx_vnni, which this one has not, .*; build it for target intel-cpu$"
     with pytest.raises(OnDeviceError, match=said):
         Predictor(bundle)
     assert Predictor(bundle, device="NPU").substitute == "computes on NPU, as asked; made for CPU"

@@ -375,7 +375,7 @@ def test_a_device_without_an_npu_refuses_its_bundle_and_takes_the_cpu_when_asked
         assert done.returncode == 2
         assert re.search(
             r"^ondevice: openvino: no device 'NPU' here; possible: .*CPU.*; it needs Intel's NPU driver and access to "
-            r"/dev/accel/accel0; --device takes another$",
+            r"/dev/accel/accel0; --device CPU, or build it for intel-cpu$",
             done.stderr,
             re.MULTILINE,
         )

@@ -89,7 +89,7 @@ def _core(device: str) -> Any:
     core = library().Core()
     if not _is_here(core, device):
         needs = _DRIVERS.get(_kind(device))
-        hint = f"; it needs {needs}; --device takes another" if needs else ""
+        hint = f"; it needs {needs}; --device CPU, or build it for intel-cpu" if needs else ""
         raise OnDeviceError(
             f"{PACKAGE}: no device '{device}' here; possible: {', '.join(core.available_devices)}{hint}"
         )
