@@ -154,5 +154,8 @@ def _flash_fleet(
     wrong = trouble(done)
     if wrong:
         click.echo(f"edgekit: {wrong}", err=True)
+    if done.fault:
+        raise done.fault
+    if wrong:
         codes = [result.exit_code for result in done.results if result.outcome == "failed"]
         raise click.exceptions.Exit(130 if done.stopped else next(iter(codes), 1))

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -62,7 +63,10 @@ class Watcher(Protocol):
 
 @dataclass
 class FleetResult:
-    """What came of a run. `ended` is how many devices had their turn in it, not in what it goes on from."""
+    """What came of a run. `ended` is how many devices had their turn in it, not in what it goes on from.
+
+    `fault`: the record could not be kept, so no more devices began.
+    """
 
     record: Record
     results: list[FlashResult]
@@ -71,6 +75,7 @@ class FleetResult:
     seconds: float
     halted: str | None = None
     stopped: bool = False
+    fault: EdgekitError | None = None
 
     @property
     def per_second(self) -> float | None:
@@ -91,7 +96,8 @@ class FleetResult:
         fleet = {
             "record": self.record.path and str(self.record.path), "parallel": self.parallel,
             **self.record.head.policy.document(), "waves": waves, "counts": self.counts(), "halted": self.halted,
-            "stopped": self.stopped, "seconds": self.seconds, "devices_per_s": self.per_second,
+            "stopped": self.stopped, "fault": self.fault and str(self.fault),
+            "seconds": self.seconds, "devices_per_s": self.per_second,
         }  # fmt: skip
         return {**document(bundle, self.results), "fleet": fleet}
 
@@ -102,7 +108,7 @@ def flash_fleet(
 ) -> FleetResult:  # fmt: skip
     """Flash a record's devices in its waves. What goes wrong with a device is in its result.
 
-    Once `stop` is set no more begin, and those at work come to their end. Raises EdgekitError where the record cannot
+    Once `stop` is set no more begin, and those at work come to their end; so too, by itself, where the record cannot
     be kept. An exception from outside, such as a second Ctrl-C, leaves those at work to themselves: whole.
     """
     run = _Fleet(bundle, devices, options, record, parallel, watcher, stop)
@@ -110,13 +116,15 @@ def flash_fleet(
     try:
         run.go()
     except KeyboardInterrupt:
-        record.append("stop", at_work=sorted(run.at_work))
+        with suppress(EdgekitError):
+            record.append("stop", at_work=sorted(run.at_work))
         raise
     results = [
         record.entries[device.name].result or FlashResult(device.name, str(device.address), "not-tried")
         for device in devices
     ]
-    return FleetResult(record, results, parallel, len(run.turned), time.monotonic() - began, run.halted, run.stopped)
+    seconds = time.monotonic() - began
+    return FleetResult(record, results, parallel, len(run.turned), seconds, run.halted, run.stopped, run.fault)
 
 
 class _Scribe(Silent):
@@ -147,17 +155,30 @@ class _Fleet:
         self.turned: dict[str, Outcome] = {}
         self.halted: str | None = None
         self.stopped = False
+        self.fault: EdgekitError | None = None
         self._began = time.monotonic()
         self._done: queue.SimpleQueue[FlashResult] = queue.SimpleQueue()
 
     def go(self) -> None:
         """The waves in their order; or what a killed run left to do of going back."""
         for wave in self.record.head.waves:
-            if self.record.halted is not None:
-                if self.record.halted == wave.name:
-                    self._go_back(wave)
-            elif self.halted is None and not self.stopped:
-                self._fly(wave)
+            try:
+                if self.record.halted is not None:
+                    if self.record.halted == wave.name:
+                        self._go_back(wave)
+                elif self.halted is None and not self.stopped:
+                    self._fly(wave)
+            except EdgekitError as error:  # the record's: nothing that it does not know may begin
+                self.fault, self.stopped = error, self._has_more()
+                self.stop.set()
+                self._come_to_end(wave)
+                return
+
+    def _come_to_end(self, wave: Wave) -> None:
+        """Wait for those at work; the record hears of them if it can again."""
+        for result in self._each(wave, (), self._flash, lambda: False):
+            with suppress(EdgekitError):
+                self._note(wave, result)
 
     def _fly(self, wave: Wave) -> None:
         """Those of a wave that are not done; then back with it where too many failed."""
@@ -166,7 +187,6 @@ class _Fleet:
             self.watcher.began(wave, len(waiting))
         may_fail = len(wave.devices) if self.options.dry_run else wave.allowed
         for result in self._each(wave, waiting, self._flash, lambda: self._failed(wave) <= may_fail):
-            self.turned[result.device] = result.outcome
             self._note(wave, result)
         failed = self._failed(wave)
         if failed > may_fail:
@@ -205,8 +225,12 @@ class _Fleet:
         self.halted = self.record.why
 
     def _note(self, wave: Wave, result: FlashResult) -> None:
-        self.record.end(result)
-        self.watcher.ended(result, self._count(wave))
+        if self.record.halted is None:
+            self.turned[result.device] = result.outcome
+        try:
+            self.record.end(result)
+        finally:
+            self.watcher.ended(result, self._count(wave))
 
     def _each(
         self, wave: Wave, names: Iterable[str], work: Callable[[Device], FlashResult], may_begin: Callable[[], bool]

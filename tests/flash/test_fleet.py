@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -194,3 +195,42 @@ def test_many_devices_over_ssh_at_once(tmp_path: Path, bundle: Bundle, sshd: Ssh
     assert seen.most_at_work == 4
     for number in range(3):
         assert_runs(tmp_path / f"base{number}", bundle)
+
+
+def test_a_record_that_cannot_be_kept_any_more_lets_those_at_work_end(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full once d0 is at work, and d1 comes to its end before it."""
+    devices = devices_in(tmp_path, 5)
+    record = begin(tmp_path, bundle, devices)
+    record.close()
+    assert record.path
+    handle, full = os.open(record.path, os.O_RDWR | os.O_APPEND), os.open("/dev/full", os.O_RDWR)
+    record = Record(record.head, record.path, handle)
+    may_end = threading.Event()
+
+    def say(name: str, options: FlashOptions) -> str:
+        if name == "d0":
+            assert may_end.wait(60)
+        elif not may_end.is_set():
+            os.dup2(full, handle)
+        return "flashed"
+
+    class Told(Seen):
+        def stopping(self, at_work: int) -> None:
+            super().stopping(at_work)
+            may_end.set()
+
+    saying(monkeypatch, say)
+    seen = Told()
+    done = go(bundle, devices, record, parallel=2, seen=seen)
+    os.close(full)
+    assert seen.ends == [("d1", "flashed"), ("stopping", "1"), ("d0", "flashed")]
+    assert outcomes(done) == ["flashed"] * 2 + ["not-tried"] * 3
+    assert (done.ended, done.stopped) == (2, True)
+    assert "run.jsonl: cannot be written: No space left on device" in str(done.fault)
+    assert done.document(bundle)["fleet"]["fault"] == str(done.fault)
+    found = resumed(bundle, devices, record)
+    assert [entry.result for entry in found.entries.values()] == [None] * 5
+    done = go(bundle, devices, found)
+    assert outcomes(done) == ["flashed"] * 5
