@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ class Fleet:
         from ..flash import create_record, default_path, make_head, make_policy, resume_record
         from ..flash.record import Record
 
+        if dry_run and self.record:
+            raise ConfigError("--record: a dry run keeps none; leave one of them out")
         policy = make_policy(self.canary, self.wave, self.max_failures)
         if self.resume is None:
             head = make_head(bundle, devices, policy)
@@ -57,12 +60,11 @@ class Fleet:
     ) -> FleetResult:
         """Flash them all. The first Ctrl-C lets those at work come to their end, a second one leaves them."""
         from ..flash import flash_fleet
-        from ..flash.fleet import PARALLEL
         from .fleet_text import FleetLines
 
+        parallel = at_once(self.parallel, len(devices))
         record = self.open_record(bundle, devices, options.dry_run)
         lines = FleetLines(quiet, as_json, record.path, len(record.head.waves))
-        parallel = min(self.parallel or PARALLEL, len(devices))
         try:
             with _first_ctrl_c() as stop:
                 return flash_fleet(bundle, devices, options, record, parallel, lines, stop)
@@ -73,6 +75,8 @@ class Fleet:
             record.close()
 
 
+#: What one device takes while a program is started for it: its pipes, their other ends, its files, ssh's own.
+_FILES_EACH = 16
 _SHARE = "N|N%"
 _OPTIONS = (
     click.option("--parallel", type=click.IntRange(1, 256), help="Devices at once.  [default: 8 in a fleet, else 1]"),
@@ -108,9 +112,39 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_fleet
 
 
+def at_once(asked: int | None, devices: int) -> int:
+    """How many devices to flash at once, for which the limit of open files is raised as far as it may be.
+
+    Raises ConfigError where more were asked for than that allows.
+    """
+    from ..errors import ConfigError
+    from ..flash.fleet import PARALLEL
+
+    wanted = min(asked or PARALLEL, devices)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(list(Path("/dev/fd").iterdir()))
+    needed = opened + wanted * _FILES_EACH
+    if _is_less(soft, needed):
+        soft = hard if _is_less(hard, needed) else needed
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if not _is_less(soft, needed):
+        return wanted
+    possible = max(1, (soft - opened) // _FILES_EACH)
+    if asked is not None and possible < wanted:
+        raise ConfigError(
+            f"--parallel: {wanted} devices at once need {needed} open files, of which this system allows {soft}, "
+            f"enough for {possible}: ulimit -n {needed}, or a smaller --parallel"
+        )
+    return possible
+
+
+def _is_less(limit: int, needed: int) -> bool:
+    return limit != resource.RLIM_INFINITY and limit < needed
+
+
 @contextmanager
 def _first_ctrl_c() -> Iterator[threading.Event]:
-    """Set by the first Ctrl-C; the second one is a KeyboardInterrupt."""
+    """Set by the first Ctrl-C or SIGTERM; the second one is a KeyboardInterrupt."""
     stop = threading.Event()
 
     def stop_or_leave(*_: object) -> None:
@@ -118,8 +152,9 @@ def _first_ctrl_c() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, stop_or_leave)
+    before = {number: signal.signal(number, stop_or_leave) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -105,12 +105,13 @@ def test_a_hundred_devices_killed_in_the_middle_are_each_flashed_exactly_once(pl
     assert (done.exit_code, json.loads(done.stdout)["fleet"]["devices_per_s"]) == (0, None)
 
 
-def test_ctrl_c_lets_devices_in_flight_end_and_the_run_goes_on_later(place: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_lets_devices_in_flight_end_and_the_run_goes_on_later(place: Path, ending: signal.Signals) -> None:
     bundle = make_bundle(place / "b", size=1000, seconds=0.5)
     words = ["b", "six", "--parallel", "2"]
     with start(*words, "--record", "run.jsonl") as process:
         wait_for(place / "run.jsonl", lambda found: found.count("begin") >= 3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         stdout, stderr = process.communicate()
     assert process.returncode == 130
     assert "at work come to their end first; Ctrl-C again leaves them at once" in stderr
@@ -176,6 +177,7 @@ def test_a_fleet_is_a_line_per_device_and_a_table(place: Path) -> None:
         (["--resume", "none.jsonl"], "none.jsonl: No such file"),
         (["--resume", "b/manifest.json"], "b/manifest.json: not a record of `edgekit flash`"),
         (["--resume", "x", "--dry-run"], "a dry run has nothing to go on from"),
+        (["--record", "x", "--dry-run"], "--record: a dry run keeps none"),
         (["--resume", "x", "--record", "y"], "--resume goes on in its own record"),
         (["--record", "b/manifest.json"], "is there already; --resume b/manifest.json goes on from it"),
         (["--record", "b/manifest.json/x"], "no record can be kept there: "),
