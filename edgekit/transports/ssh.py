@@ -176,9 +176,12 @@ class Ssh:
         return [*config, *given, *user, *port, "--", self.address.host]
 
     def _resolve(self) -> dict[str, str]:
-        """What ssh makes of the address by its configuration: hostname, port, userknownhostsfile …"""
+        """What ssh makes of the address by its configuration, if in time: hostname, port, userknownhostsfile …"""
         words = ["ssh", "-G", *self._destination(self.options.ssh_options)]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=self.options.connect_s, check=False)
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=self.options.connect_s, check=False)
+        except subprocess.TimeoutExpired:
+            return {}
         return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
 
     def _last_words(self) -> str:

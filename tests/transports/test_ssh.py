@@ -162,6 +162,17 @@ def test_a_machine_without_ssh_says_what_to_install(sshd: Sshd, monkeypatch: pyt
     assert "no `ssh` on this machine: sudo apt install openssh-client" in refused(sshd)
 
 
+def test_a_configuration_that_cannot_be_asked_in_time_is_no_trouble_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\ncase "$*" in *-G*) exec sleep 60;; esac\necho "Connection refused" >&2; exit 255\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(TransportError, match="connection refused"):
+        connect(parse_address("pi@kitchen"), Options(connect_s=0.5))
+
+
 @pytest.mark.parametrize("option", ["StrictHostKeyChecking", "controlpath", "BatchMode", "RemoteCommand"])
 def test_options_that_promises_hang_on_cannot_be_set(sshd: Sshd, option: str) -> None:
     with pytest.raises(ConfigError, match=f"ssh option '{option}'"):
