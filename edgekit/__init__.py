@@ -12,7 +12,7 @@ The modules in the order in which the data passes them:
     bundle      the folder that travels to the device
     wheels      the device's runtime, packed along    tarball          archives, read and unpacked strictly
     sign        an SSH signature that says when       flash            onto devices (inventory, transports)
-    agent       what acts on the device (agentfile)   export, image    for update servers, for SD cards
+    agent       what acts on the device (agentfile)   export, image    for update servers, cards (devicebase)
     measure     runs the profiler here                profile          what it found (meter: with a meter's log)
     emulate     ARM instructions, counted under QEMU  compare          profiles side by side
     cost        edge against cloud, in money          assess           the checklist of that decision

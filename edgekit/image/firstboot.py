@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..agent.protocol import PROTOCOL
+from ..devicebase import MADE
 
 Way = Literal["cloud-init", "firstrun", "unit"]
 WAYS: tuple[Way, ...] = ("cloud-init", "firstrun", "unit")
+PYTHON = "/usr/bin/python3"
 #: What is laid down until the first boot is done.
 HERE = "/opt/edgekit-image"
 BUNDLE = f"{HERE}/bundle"
@@ -50,6 +52,7 @@ _SCRIPT = """\
 # {log} says what came of it. After a refusal: mend what it names, then sudo {script}
 here={here}; base={base}; account={account}; python={python}
 log={log}; boot={boot}; copy={copy}; unit={unit}; run={run}; more={more}
+made={made}
 
 install() {{
   tries=$(cat "$here/tries" 2> /dev/null || echo 0)
@@ -59,23 +62,28 @@ install() {{
   if [ -n "$account" ]; then owner=$(id -un "$account") || return 1
   else owner=$(getent passwd 1000 | cut -d : -f 1); fi
   owner=${{owner:-root}}
-  mkdir -p "$base" && chown "$owner:" "$base" && chown -R "$owner:" "$here/bundle" || return 1
-  if [ -f "$here/allowed_signers" ]; then cp "$here/allowed_signers" "$base/allowed_signers" || return 1; fi
+  if [ -z "$(ls -A "$base" 2> /dev/null)" ]; then mkdir -p "$base" && chown "$owner:" "$base" || return 1; fi
+  chown -R "$owner:" "$here/bundle" || return 1
+  if [ -f "$here/allowed_signers" ]; then
+    cp "$here/allowed_signers" "$base/allowed_signers" && chown "$owner:" "$base/allowed_signers" || return 1
+  fi
   echo "installing for $owner in $base"
   as_owner "$python" -B "$here/agent.pyz" install < "$here/install.json" || return 1
   served=0
   if [ -f "$here/service.json" ]; then "$python" -B "$here/agent.pyz" service < "$here/service.json" || served=2; fi
-  chown -R "$owner:" "$base"
+  for name in $made; do
+    if [ -e "$base/$name" ] || [ -L "$base/$name" ]; then chown -R -h "$owner:" "$base/$name"; fi
+  done
   return "$served"
 }}
 
 as_owner() {{ setpriv --reuid "$owner" --regid "$(id -g "$owner")" --init-groups -- "$@"; }}
 
 forget() {{
-  if [ -f "$boot/cmdline.txt" ] && grep -q -F "$run" "$boot/cmdline.txt"; then
-    sed "s| *$run||" "$boot/cmdline.txt" > "$boot/cmdline.new"
-    if ! grep -q "systemd\\.run=" "$boot/cmdline.new"; then
-      for word in $more; do sed -i "s| *$word||" "$boot/cmdline.new"; done
+  if [ -f "$boot/cmdline.txt" ] && head -n 1 "$boot/cmdline.txt" | grep -q -F "$run"; then
+    sed "1s| *$run||" "$boot/cmdline.txt" > "$boot/cmdline.new"
+    if ! head -n 1 "$boot/cmdline.new" | grep -q "systemd\\.run="; then
+      for word in $more; do sed -i "1s| *$word||" "$boot/cmdline.new"; done
     fi
     sync && [ -s "$boot/cmdline.new" ] && mv "$boot/cmdline.new" "$boot/cmdline.txt" && sync
   fi
@@ -153,8 +161,9 @@ def own_files(plan: Plan) -> dict[str, str]:
 def script(plan: Plan) -> str:
     """The first boot's script, for any POSIX shell."""
     names = {
-        "here": HERE, "base": plan.base, "account": plan.account or "", "python": plan.python or "python3", "log": LOG,
+        "here": HERE, "base": plan.base, "account": plan.account or "", "python": plan.python or PYTHON, "log": LOG,
         "boot": plan.boot, "copy": LOG_COPY, "unit": UNIT, "run": _RUN, "more": " ".join(_RUN_MORE), "script": SCRIPT,
+        "made": " ".join(MADE),
     }  # fmt: skip
     return _SCRIPT.format(**{name: shlex.quote(value) for name, value in names.items()})
 
@@ -171,12 +180,13 @@ def boot_file(way: Way, cmdline: str) -> tuple[str, str] | None:
 def extend_cmdline(cmdline: str) -> str:
     """A cmdline.txt with our words, before those of another first run: that one cuts off all from its own word on.
 
-    systemd runs several `systemd.run=` one after the other.
+    systemd runs several `systemd.run=` one after the other. The firmware reads the first line: others are notes.
     """
-    words = cmdline.split()
+    line, end, notes = cmdline.partition("\n")
+    words = line.split()
     ours = [_RUN, *(word for word in _RUN_MORE if word.partition("=")[0] not in {w.partition("=")[0] for w in words})]
     first = next((n for n, word in enumerate(words) if re.match(r"systemd\.(run|unit)", word)), len(words))
-    return " ".join([*words[:first], *ours, *words[first:]]) + "\n"
+    return " ".join([*words[:first], *ours, *words[first:]]) + (end or "\n") + notes
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -10,11 +10,10 @@ from ..errors import ConfigError
 from ..wheels.name import normal_name
 from .ext import ExtFiles
 from .fat import Fat
-from .firstboot import CMDLINE, META_DATA, VENDOR_DATA, Way
+from .firstboot import CMDLINE, META_DATA, PYTHON, VENDOR_DATA, Way
 
 #: ELF's e_machine (elf(5), <elf.h>), by class: 32 or 64 bits.
 _MACHINES = {(1, 3): "i386", (1, 40): "armv7l", (2, 62): "x86_64", (2, 183): "aarch64", (2, 243): "riscv64"}
-PYTHON = "/usr/bin/python3"
 _INIT = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 _BOOT = "/boot/firmware"
 _RELEASE = ("/usr/lib/os-release", "/etc/os-release")

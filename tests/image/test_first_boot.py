@@ -104,6 +104,44 @@ def test_the_bundle_becomes_current_and_what_began_it_goes(account: str, outside
     assert board.text("/boot/firmware/edgekit-first-boot.log") == log
 
 
+def test_of_a_folder_in_use_only_what_the_agent_made_becomes_the_users(outside: Path, tmp_path: Path) -> None:
+    board = make_board(outside, write_bundle(tmp_path / "bundle"), "nobody")
+    base = board.path("/opt/edgekit")
+    base.mkdir()
+    (base / "theirs").write_text("")
+    os.chown(base, 65534, 65534)
+    os.chown(base / "theirs", 1, 1)
+    assert board.boot() == 0
+    assert {path.name: path.lstat().st_uid for path in base.iterdir() if path.lstat().st_uid != 65534} == {"theirs": 1}
+    assert {path.lstat().st_uid for path in (base / "releases").rglob("*")} == {65534}
+
+
+def test_a_folder_of_somebody_elses_does_not_change_hands(outside: Path, tmp_path: Path) -> None:
+    board = make_board(outside, write_bundle(tmp_path / "bundle"), "nobody")
+    base = board.path("/opt/edgekit")
+    base.mkdir()
+    (base / "theirs").write_text("")
+    assert board.boot() == 1
+    assert {path.lstat().st_uid for path in (base, *base.iterdir())} == {0}
+
+
+def test_notes_behind_the_first_line_of_cmdline_txt_stay_notes(outside: Path, tmp_path: Path) -> None:
+    notes = "# was: systemd.unit=rescue.target init=/bin/sh\n\ntwo  blanks systemd.run=/mine\n"
+    extended = extend_cmdline(f"console=tty1 rootwait\n{notes}")
+    first, _, rest = extended.partition("\n")
+    assert first.startswith(f"console=tty1 rootwait {HOOK} ") and "init=" not in first and rest == notes
+    assert "systemd.unit=kernel-command-line.target" in first
+    board = make_board(outside, write_bundle(tmp_path / "bundle"))
+    board.path("/boot/firmware/cmdline.txt").write_text(extended)
+    assert board.boot() == 0
+    assert board.text("/boot/firmware/cmdline.txt") == f"console=tty1 rootwait\n{notes}"
+
+
+def test_the_interpreter_is_the_one_that_was_looked_at(tmp_path: Path) -> None:
+    plan = Plan("unit", "/opt/edgekit", None, None, "/boot/firmware", 60.0, None)
+    assert "python=/usr/bin/python3\n" in own_files(plan)[f"{HERE}/first-boot"]
+
+
 def test_a_board_that_answers_otherwise_keeps_running_without_it(outside: Path, tmp_path: Path) -> None:
     board = make_board(outside, write_bundle(tmp_path / "bundle", current="differs"))
     assert board.boot() == 1
