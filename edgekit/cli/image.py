@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import duration, json_option, print_json, size
+from .ending import orderly_end
+from .numbers import SECONDS
+from .service_options import check_listening
 
 if TYPE_CHECKING:
     from ..image import ImageResult, Step
@@ -84,7 +87,7 @@ def write_line(result: ImageResult) -> str:
 @click.option("--socket", is_flag=True, help="A Unix socket instead.")
 @click.option("--token-file", metavar="PATH", help="A file on the board; whoever asks the service needs what it holds.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
+    "--timeout", type=SECONDS, default=300.0, show_default=True,
     help="Seconds that the golden samples may take there.",
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
@@ -105,7 +108,8 @@ def command(
     serve = _service(service, **listen)
     options = ImageOptions(device_base, python, user, first_boot, serve, allowed_signers, timeout, force)
     began = time.monotonic()
-    result = make_image(base, open_bundle(bundle), out, options, Lines(quiet, as_json))
+    with orderly_end():
+        result = make_image(base, open_bundle(bundle), out, options, Lines(quiet, as_json))
     if as_json:
         print_json({**result.document(), "write": write_line(result)})
         return
@@ -116,19 +120,12 @@ def command(
 
 
 def _service(wanted: bool, **listen: Any) -> dict[str, Any] | None:
-    """The fields of the agent's command `service`. Raises ConfigError for what the board would refuse."""
-    from ..errors import ConfigError
-
-    given = {key: value for key, value in listen.items() if value}
+    """The fields of the agent's command `service`. Raises UsageError for what the board would refuse."""
+    given = {key: value for key, value in listen.items() if value not in (None, False)}
     if not wanted:
         if given:
-            raise ConfigError(f"--no-service: leaves nothing for --{next(iter(given)).replace('_', '-')} to say")
+            option = next(iter(given)).replace("_", "-")
+            raise click.UsageError(f"--no-service: leaves nothing for --{option} to say")
         return None
-    if "socket" in given and {"host", "port"} & set(given):
-        raise ConfigError("--socket: a Unix socket has no --host and no --port")
-    host = given.get("host", "127.0.0.1")
-    if not host.startswith("127.") and host not in ("localhost", "::1") and "token_file" not in given:
-        raise ConfigError(f"--host {host}: can be reached from outside, which needs --token-file, a file on the board")
-    if not given.get("token_file", "/").startswith("/"):
-        raise ConfigError(f"--token-file: found {given['token_file']!r}, expected a whole path on the board")
+    check_listening(**listen)
     return given

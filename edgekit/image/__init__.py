@@ -6,6 +6,7 @@ through the real runtime included.
 
 steps.py       the steps, in their order
 place.py       where an image may be read from and written to
+work.py        the folder that it is made in
 copy.py        the copy, unpacked where the image comes as .xz
 table.py       partition tables: MBR, GPT
 filesystem.py  what lies in a partition, and how much room it has

@@ -79,6 +79,7 @@ def finish(copy: Path, progress: Progress) -> str:
 
 
 def _explain(error: OSError, base: Path, copy: Path) -> str:
+    place = copy.parent.parent  # as the user calls it: the copy lies in a folder of this run's
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{copy.parent}: no space left for the copy of {base.name}; free some, or choose another folder"
-    return f"{base}: cannot be copied to {copy.parent}: {error.strerror}"
+        return f"{place}: no space left for the copy of {base.name}; free some, or choose another folder"
+    return f"{base}: cannot be copied to {place}: {error.strerror}"

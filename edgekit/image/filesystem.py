@@ -27,11 +27,16 @@ _LONGEST = 0x10040 + 8
 #: ext4's superblock (Documentation/filesystems/ext4/super.rst of the kernel), from byte 1024 on.
 _CLEAN, _ERRORS = 0x1, 0x2
 _NEEDS_RECOVERY = 0x4
+#: ext4 keeps a fiftieth for itself, and no more blocks than these (ext4_set_resv_clusters).
+_KERNELS_BLOCKS = 4096
 
 
 @dataclass(frozen=True)
 class Ext:
-    """The superblock of an ext2, ext3 or ext4: room in bytes, room for files, and the state that it was left in."""
+    """The superblock of an ext2, ext3 or ext4: room in bytes, room for files, and the state that it was left in.
+
+    `free` is what a user gets there: the blocks that are root's and the kernel's own do not count (ext4_statfs).
+    """
 
     size: int
     free: int
@@ -62,6 +67,7 @@ def read_ext(image: Path, partition: Partition) -> Ext:
     is_64bit = number(0x60) & 0x80
     free_blocks = number(0x0C) + (number(0x158) << 32 if is_64bit else 0)
     blocks = number(0x04) + (number(0x150) << 32 if is_64bit else 0)
+    kept = number(0x08) + (number(0x154) << 32 if is_64bit else 0) + min(blocks // 50, _KERNELS_BLOCKS)
     size = 1024 << min(number(0x18), 6)
     problem = None
     if number(0x60) & _NEEDS_RECOVERY or not number(0x3A, "H") & _CLEAN:
@@ -70,4 +76,4 @@ def read_ext(image: Path, partition: Partition) -> Ext:
         problem = "has errors"
     elif blocks * size > partition.size:
         problem = "is longer than its partition"
-    return Ext(blocks * size, free_blocks * size, number(0x10), size, number(0x30), problem)
+    return Ext(blocks * size, max(free_blocks - kept, 0) * size, number(0x10), size, number(0x30), problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..agent.receive import SPARE_BYTES, SPARE_PER_FILE
 from ..bundle import Bundle
 from ..flash.fit import MIN_PYTHON, needs_of
 from ..wheels import WheelName, parse_wheel
@@ -12,8 +13,10 @@ from .filesystem import Ext
 from .system import System
 
 _WHEELS = "wheels/"
-#: For the first boot's log, and what its agent writes down.
+#: For the first boot's log.
 _SPARE_BYTES = 4 << 20
+#: What the agent asks for beside each: how often a wheel's size its files take, and how many files a runtime has.
+UNPACKED, RUNTIME_FILES = 4, 2000
 #: What is added beside the bundle's files, generously; and what a file takes beside its blocks.
 _MORE_FILES, _INODE_BYTES = 16, 256
 
@@ -71,8 +74,15 @@ def _wheels(wheels: Sequence[WheelName], packages: Iterable[str], system: System
 
 
 def _room(bundle: Bundle, room: Ext) -> Iterator[str]:
-    files = len(bundle.manifest["files"]) + _MORE_FILES
-    needed = bundle.size_bytes + files * (room.block + _INODE_BYTES) + _SPARE_BYTES
+    """The bundle once in the image; then what the agent wants free at the first boot, before it links those files."""
+    listed = bundle.manifest["files"]
+    files = len(listed) + _MORE_FILES
+    added = bundle.size_bytes + files * (room.block + _INODE_BYTES) + _SPARE_BYTES
+    wheels = sum(int(facts["size"]) for path, facts in listed.items() if path.startswith(_WHEELS))
+    more_files = RUNTIME_FILES if wheels else len(listed)
+    wanted = max(sum(int(facts["size"]) for facts in listed.values()), UNPACKED * wheels)
+    needed = added + wanted + SPARE_BYTES + SPARE_PER_FILE * more_files
+    files += 2 * more_files + _MORE_FILES
     if needed > room.free:
         yield (
             f"{needed / 1e6:.1f} MB are needed in its root partition, and {room.free / 1e6:.1f} MB are free; take an "

@@ -32,9 +32,11 @@ def check_base(base: Path) -> bool:
     return head == XZ
 
 
-def check_out(out: Path, base: Path, replace: bool) -> None:
-    """Raise ConfigError for a place that must not be written, or cannot."""
-    real = out.resolve()
+def check_out(out: Path, base: Path, replace: bool) -> Path:
+    """Where `out` leads to. Raises ConfigError for a place that must not be written, or cannot."""
+    real = Path(os.path.realpath(out))
+    if real.is_symlink():
+        raise ConfigError(f"{out}: is a link that leads in a circle; name a file")
     if _DEVICES in real.parents or (real.exists() and not real.is_file()):
         raise ConfigError(
             f"{out}: {_what(real) if real.exists() else 'a path of devices'}; edgekit writes images to files only. "
@@ -47,7 +49,7 @@ def check_out(out: Path, base: Path, replace: bool) -> None:
     if not os.access(real.parent, os.W_OK):
         raise ConfigError(f"{out}: no permission to write in {real.parent}; choose another folder")
     if not real.exists():
-        return
+        return real
     if real.samefile(base):
         raise ConfigError(f"{out}: is the image itself; name another file, for that one stays as it is")
     loop = _loop_of(real)
@@ -55,6 +57,7 @@ def check_out(out: Path, base: Path, replace: bool) -> None:
         raise ConfigError(f"{out}: is in use as {loop}; umount it and losetup -d {loop} first, or name another file")
     if not replace:
         raise ConfigError(f"{out}: exists; --force replaces it")
+    return real
 
 
 def _loop_of(file: Path) -> str | None:

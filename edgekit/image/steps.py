@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from ..agent.manifest import SIGNATURE_NAME, read_manifest
 from ..agentfile import build_agent
 from ..atomic import sync_folder
 from ..bundle import Bundle, unpack
+from ..devicebase import is_own, is_within
 from ..errors import BundleError, ConfigError
 from ..sign import check as check_signature
 from .copy import copy_image, finish
@@ -29,6 +28,7 @@ from .place import check_base, check_out
 from .system import System, is_root, look
 from .table import Partition, read_table
 from .tools import DISK, check_tools
+from .work import work_folder
 
 SCHEMA = 1
 KIND = "edgekit-image"
@@ -113,22 +113,19 @@ def make_image(base: Path, bundle: Bundle, out: Path, options: ImageOptions, wat
     """
     _check_options(options)
     check_tools()
-    is_xz = check_base(base)
-    check_out(out, base, options.replace)
-    partial = out.resolve().with_name(f".{out.name}.{os.getpid()}")
-    with tempfile.TemporaryDirectory(prefix="edgekit-image-") as folder:
-        work = Path(folder)
-        if bundle.path.is_file():
-            bundle = unpack(bundle.path, work / "unpacked")
-        _check_bundle(bundle, options)
-        (work / DISK).symlink_to(partial)
-        (work / "bundle").symlink_to(bundle.path.resolve())
-        try:
-            result = _Run(base, bundle, partial, options, watcher, work).go(is_xz)
-            partial.replace(out.resolve())
-        finally:
-            partial.unlink(missing_ok=True)
-    sync_folder(out.resolve().parent)
+    try:
+        is_xz = check_base(base)
+        real = check_out(out, base, options.replace)
+        with work_folder(real.parent) as work:
+            if bundle.path.is_file():
+                bundle = unpack(bundle.path, work / "unpacked")
+            _check_bundle(bundle, options)
+            (work / "bundle").symlink_to(bundle.path.resolve())
+            result = _Run(base, bundle, options, watcher, work).go(is_xz)
+            (work / DISK).replace(real)
+        sync_folder(real.parent)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be made: {error.strerror} ({error.filename or 'while writing'})") from None
     result.path = out
     return result
 
@@ -139,6 +136,11 @@ def _check_options(options: ImageOptions) -> None:
     for option, value in (("--base", options.base), ("--python", options.python)):
         if value is not None and not _PATH.match(value):
             problems.append(f"{option}: found {value!r:.80}, expected a whole path on the board, without blanks")
+    if not problems and (not is_own(options.base) or is_within(options.base, HERE) or is_within(HERE, options.base)):
+        problems.append(
+            f"--base: found {options.base!r:.80}, expected a folder that only edgekit uses, two levels deep or more: "
+            f"{BASE}, /srv/edgekit"
+        )
     if options.account is not None and not _ACCOUNT.match(options.account):
         problems.append(f"--user: found {options.account!r:.80}, expected an account's name, such as pi")
     if problems:
@@ -158,12 +160,12 @@ class _Run:
     """One image in the making."""
 
     def __init__(
-        self, base: Path, bundle: Bundle, partial: Path, options: ImageOptions, watcher: Watcher, work: Path
+        self, base: Path, bundle: Bundle, options: ImageOptions, watcher: Watcher, work: Path
     ) -> None:  # fmt: skip
         self.base = base
         self.name = str(base)
         self.bundle = bundle
-        self.partial = partial
+        self.partial = work / DISK
         self.options = options
         self.watcher = watcher
         self.work = work
@@ -245,10 +247,10 @@ class _Run:
         )  # fmt: skip
         added = self._files(plan)
         files.write(added, {UNIT_LINK: f"../{UNIT}"} if way == "unit" else {})
-        cmdline = fat.read(CMDLINE).decode("utf-8", "replace") if fat and way == "firstrun" else ""
+        cmdline = fat.read(CMDLINE).decode("utf-8", "surrogateescape") if fat and way == "firstrun" else ""
         on_card = boot_file(way, cmdline)
         if on_card and fat:
-            fat.write(on_card[0], on_card[1].encode())
+            fat.write(on_card[0], on_card[1].encode("utf-8", "surrogateescape"))
         total = sum((self.work / file.source).stat().st_size for file in added.values())
         return f"{len(added)} files, {total / 1e6:.2f} MB{f'; {on_card[0]} on the boot partition' if on_card else ''}"
 

@@ -78,6 +78,8 @@ def _read_gpt(stream: BinaryIO, name: str) -> list[Partition]:
         raise damaged
     if zlib.crc32(header[:16] + bytes(4) + header[20:length]) != crc or size < 128 or size > 4096:
         raise damaged
+    if first * SECTOR + count * size > stream.seek(0, os.SEEK_END):
+        raise damaged
     stream.seek(first * SECTOR)
     content = stream.read(count * size)
     if len(content) != count * size or zlib.crc32(content) != entries_crc:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,20 @@ def test_a_damaged_gpt_is_refused(tmp_path: Path) -> None:
             stream.write(whole[:at] + bytes([whole[at] ^ (1 << dice.randrange(8))]) + whole[at + 1 :])
         with pytest.raises(ConfigError, match="GPT"):
             read_table(path, "a.img")
+
+
+@pytest.mark.parametrize("first", [2**20, 2**54, 2**63])
+def test_entries_beyond_the_image_are_refused(first: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.img", SCRIPTS["gpt"])
+    with path.open("r+b") as stream:
+        stream.seek(512)
+        header = bytearray(stream.read(92))
+        struct.pack_into("<Q", header, 72, first)
+        struct.pack_into("<I", header, 16, zlib.crc32(header[:16] + bytes(4) + header[20:]))
+        stream.seek(512)
+        stream.write(header)
+    with pytest.raises(ConfigError, match="GPT"):
+        read_table(path, "a.img")
 
 
 @pytest.mark.parametrize("content", [bytes(4096), random.Random(1).randbytes(4096), b"\x55\xaa" * 2048])
