@@ -11,6 +11,7 @@ import click
 
 from .console import Rate, duration, json_option, print_json, size
 from .device_options import Way, device_options, devices_argument
+from .ending import orderly_end
 from .fleet_options import Fleet, fleet_options
 from .fleet_text import CLEAR, describe, print_summary, trouble
 from .numbers import WEEK_S, Finite
@@ -114,7 +115,7 @@ def command(
 
     found = way.find(devices)
     options = FlashOptions(dry_run, again, allow_older, way.timeout, wait, way.line(), service)
-    with open_as_folder(bundle) as opened:
+    with orderly_end(), open_as_folder(bundle) as opened:
         _flash(opened, found, options, fleet, fail_fast, quiet, as_json)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -128,6 +130,22 @@ def test_an_archive_is_flashed_and_named_as_the_user_does(
     assert f'"path": "{packed}"' in done.stdout
     assert_runs(tmp_path / "base", one)
     assert not list(tmp_path.glob("edgekit-bundle-*"))
+
+
+def test_an_archive_leaves_nothing_behind_when_sigterm_ends_it(tmp_path: Path) -> None:
+    packed = archive(make_bundle(tmp_path / "slow", size=10_000, seconds=60.0))
+    unpacked = tmp_path / "tmp"
+    unpacked.mkdir()
+    words = [sys.executable, "-m", "edgekit", "flash", packed, f"local:{tmp_path / 'base'}", "--python", sys.executable]
+    environment = {**os.environ, "TMPDIR": str(unpacked)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert any(line.split()[:1] == ["stage"] for line in process.stdout)
+        assert list(unpacked.glob("edgekit-bundle-*"))
+        process.terminate()
+        stderr = process.communicate()[1]
+    assert (process.returncode, "Traceback" in stderr) == (128 + signal.SIGTERM, False), stderr
+    assert not list(unpacked.iterdir())
 
 
 def test_an_archive_that_is_none_is_one_line(tmp_path: Path) -> None:
