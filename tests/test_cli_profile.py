@@ -111,7 +111,7 @@ def test_json_is_the_document_and_nothing_else(profile: Any, tmp_path: Path) -> 
     ("words", "line"),
     [
         (("m.tflite", "--sustained", "10x"), "found '10x'; possible: 90s, 10m, 1h"),
-        (("m.tflite", "--min-seconds", "0"), "0 is not in the range x>0"),
+        (("m.tflite", "--min-seconds", "0"), "0 is not in the range 0<x<=604800"),
         (("m.tflite", "--scenario", "Streaming"), "'Streaming' is not one of"),
     ],
 )
