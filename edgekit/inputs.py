@@ -16,6 +16,7 @@ from . import hub
 from .errors import ConfigError
 from .shape import is_classifier, label_names, read_config
 from .tables import check_format, find_splits, read_table
+from .tasks.splits import unlabelled_texts
 
 #: The files of a tokenizer, besides tokenizer.json or vocab.txt, of which there must be one.
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
@@ -71,6 +72,12 @@ class Inputs:
     def is_sample(self) -> bool:
         """Whether the built-in sample task stands in for the user's own."""
         return self.data.kind == "sample"
+
+    @property
+    def classifiers(self) -> tuple[ModelSource, ...]:
+        """The teachers that have learnt labels already, in their order."""
+        teachers = (*((self.teacher,) if self.teacher else ()), *self.more_teachers)
+        return tuple(teacher for teacher in teachers if teacher.is_classifier)
 
     def paths(self) -> dict[str, Path]:
         """The user's files by role, for the stages."""
@@ -146,13 +153,14 @@ def resolve_data(text: str | None) -> DataSource:
     return DataSource("files", path.resolve().name, path, digest)
 
 
-def resolve_unlabelled(text: str) -> DataSource:
+def resolve_unlabelled(text: str, text_column: str | None = None) -> DataSource:
     """The file of texts without labels that the user means. Raises ConfigError; MissingExtra as `read_table` does."""
     path = Path(text).expanduser()
     if not path.is_file():
         raise ConfigError(f"--unlabelled {text}: {'is no file' if path.exists() else 'no such file'}")
     try:
-        read_table(path)  # it is needed only when the teacher is done, which is late to hear of a broken file
+        # it is needed only when the teacher is done, which is late to hear of a broken file
+        unlabelled_texts(read_table(path, [text_column] if text_column else []), text_column)
         digest = _digest([(f"texts{path.suffix.lower()}", path)])
     except ConfigError as error:
         raise ConfigError(f"--unlabelled {error}") from None

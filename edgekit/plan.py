@@ -106,8 +106,6 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
         raise PlanError(f"recipe {recipe.name}, target {target.name}: {refusal.line}")
     toolchain = _toolchain(recipe, target)
     _check_model(recipe, target, inputs, toolchain)
-    paths = inputs.paths()
-    check_losses(recipe.stage, paths.get("teacher"), paths.get("student"))
     stages = _stages(recipe, target, toolchain)
     _check_target_options(target, [stage for _, _, stage in stages])
     supplied = _supplied(recipe, target, inputs)
@@ -142,6 +140,9 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
                 inputs=roles,
             )
         )
+    teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model]
+    student = inputs.student.path if inputs.student else None
+    check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
     return Plan(recipe, target, inputs, tuple(steps))
 
 
@@ -168,17 +169,20 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, toolchain: Tool
     """Refuse an architecture that a step or the toolchain does not know, by name, before any work."""
     teacher, student = inputs.teacher, inputs.student
     steps = [s.step for s in recipe.stage]
-    if student and "distill" not in steps:
-        raise PlanError(f"recipe {recipe.name} has no distill step, so --student {student.name} would never be used")
-    if inputs.unlabelled and "distill" not in steps:
-        raise PlanError(
-            f"recipe {recipe.name} has no distill step, so --unlabelled {inputs.unlabelled.name} would never be used"
-        )
-    for more in inputs.more_teachers:
-        if teacher and more.is_classifier and teacher.is_classifier and more.labels != teacher.labels:
+    second = inputs.more_teachers[0] if inputs.more_teachers else None
+    for option, given, readers in (
+        ("student", student, ("distill",)),
+        ("unlabelled", inputs.unlabelled, ("distill",)),
+        ("teacher", second, ("distill", "prune")),  # else nothing learns from its answers
+    ):
+        if given and not set(readers).intersection(steps):
+            found = f"recipe {recipe.name} has no {' or '.join(readers)} step"
+            raise PlanError(f"{found}, so --{option} {given.name} would never be used")
+    for more in inputs.classifiers[1:]:
+        if more.labels != (first := inputs.classifiers[0]).labels:
             raise PlanError(
-                f"--teacher {more.name}: its labels are {', '.join(more.labels)}, those of {teacher.name} "
-                f"{', '.join(teacher.labels)}; teachers that are averaged have the same, in the same order"
+                f"--teacher {more.name}: its labels are {', '.join(more.labels)}, those of {first.name} "
+                f"{', '.join(first.labels)}; teachers that are averaged have the same, in the same order"
             )
     model = student or teacher
     if model is None or model.family in FAMILIES:
@@ -246,7 +250,6 @@ def _no_stage(recipe: Recipe, target: Target, index: int, name: str, method: str
 def _supplied(recipe: Recipe, target: Target, inputs: Inputs) -> dict[str, Any]:
     """What stages may ask for besides the recipe's own keys. A stage takes the ones that its Options name."""
     shorter = tuple(b for b in target.buckets if b < recipe.max_tokens)
-    teacher = inputs.teacher
     return {
         "max_tokens": recipe.max_tokens,
         "buckets": (*shorter, recipe.max_tokens),
@@ -258,7 +261,7 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs) -> dict[str, Any]:
         "also": tuple(target.runtime.also),
         "text_column": inputs.text_column,
         "label_column": inputs.label_column,
-        "teacher_labels": teacher.labels if teacher and teacher.is_classifier else (),
+        "teacher_labels": inputs.classifiers[0].labels if inputs.classifiers else (),
         "sample": inputs.is_sample,
         "hub_data": inputs.data.name if inputs.data.kind == "hub" else None,
         "hub_config": inputs.data.config,

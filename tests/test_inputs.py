@@ -13,6 +13,8 @@ import pytest
 
 from edgekit.errors import ConfigError
 from edgekit.inputs import check_safetensors, resolve_data, resolve_model, resolve_unlabelled
+from edgekit.tables import read_table
+from edgekit.tasks.splits import unlabelled_texts
 
 CONFIG = {
     "model_type": "bert",
@@ -266,12 +268,27 @@ def test_texts_without_labels_are_read_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "moved.csv").write_text("text\nno label here\n")
     assert resolve_unlabelled(str(tmp_path / "moved.csv")).digest == found.digest
     (tmp_path / "empty.csv").write_text("text\n")
+    (tmp_path / "blank.csv").write_text("text,id\n ,1\n,2\n")
     (tmp_path / "more.pkl").write_text("")
     for name, said in (
         ("none.csv", "none.csv: no such file"),
         (".", "is no file"),
         ("empty.csv", "has a header and no rows"),
+        ("blank.csv", "column 'text' has no text"),
         ("more.pkl", "can run code when they are read"),
     ):
         with pytest.raises(ConfigError, match=f"^--unlabelled .*{said}"):
             resolve_unlabelled(str(tmp_path / name))
+
+
+def test_the_text_column_of_texts_without_labels_is_the_one_that_was_named(tmp_path: Path) -> None:
+    file = tmp_path / "more.csv"
+    file.write_text("text,question\nan answer that is long,why\nanother one,who\n")
+    table = read_table(file)
+    assert unlabelled_texts(table, None) == ("column 'text'", ["an answer that is long", "another one"])
+    assert unlabelled_texts(table, "question") == ("column 'question'", ["why", "who"])
+    assert resolve_unlabelled(str(file), "question")
+    with pytest.raises(ConfigError, match=r"^--unlabelled .*more.csv: no text column 'questions'; did you mean 'ques"):
+        resolve_unlabelled(str(file), "questions")
+    (tmp_path / "lone.jsonl").write_text('{"text": "only one column"}\n')
+    assert unlabelled_texts(read_table(tmp_path / "lone.jsonl"), "question") == ("column 'text'", ["only one column"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,21 @@ SAMPLE = Inputs(data=resolve_data(None))
 
 def model(family: str = "bert", digest: str = "t") -> ModelSource:
     return ModelSource(
-        name="mine", path=Path("mine"), digest=digest, config={"model_type": family}, family=family,
+        name="mine", path=Path(family), digest=digest, config={"model_type": family}, family=family,
         labels=("a", "b"), is_classifier=True,
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders of `model`, as far as a plan reads them."""
+    monkeypatch.chdir(tmp_path)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64,
+             "vocab_size": 9, "max_position_embeddings": 512}  # fmt: skip
+    for family in ("bert", "roberta"):
+        (tmp_path / family).mkdir()
+        config = {"model_type": family, **sizes, "id2label": {"0": "a", "1": "b"}}
+        (tmp_path / family / "config.json").write_text(json.dumps(config))
 
 
 def plan(
@@ -202,6 +215,54 @@ def test_teachers_that_are_averaged_have_the_same_labels() -> None:
         plan(inputs=inputs)
     base = replace(model("roberta"), labels=("LABEL_0", "LABEL_1"), is_classifier=False)
     assert plan(inputs=replace(inputs, more_teachers=(base,)))
+    behind = Inputs(data=data, teacher=replace(model(), is_classifier=False), more_teachers=(model(),))
+    assert plan(inputs=behind).steps[0].options.teacher_labels == ("a", "b")  # type: ignore[attr-defined]
+    with pytest.raises(PlanError, match="--teacher other: its labels are b, a, those of mine a, b"):
+        plan(inputs=replace(behind, more_teachers=(model(), *inputs.more_teachers)))
+
+
+def test_several_teachers_need_a_step_that_learns_from_their_answers(tmp_path: Path) -> None:
+    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    inputs = Inputs(data=data, teacher=model(), more_teachers=(replace(model(), name="other"),))
+    with pytest.raises(PlanError, match="no distill or prune step, so --teacher other would never be used"):
+        plan("int8-ptq", "raspberrypi", inputs)
+    assert plan("int8-ptq", "raspberrypi", replace(inputs, more_teachers=()))
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'schema = 1\ndescription = "x"\nmin_retention = 0.5\n[[stage]]\nstep = "teacher"\n'
+        '[[stage]]\nstep = "prune"\nheads = 0.5\n'
+    )
+    assert plan(str(own), "raspberrypi", inputs)
+
+
+def test_losses_are_checked_as_the_stages_will_read_them() -> None:
+    """Over the options that the target's have been merged into, not over the recipe's own words."""
+    target = load_target("intel-cpu")
+    changed = {"distill": {"losses": {"angle": 1.0}, "batch_size": 512}}
+    target = target.model_copy(update={"options": {**target.options, **changed}})
+    with pytest.raises(ConfigError, match=r"distill.batch_size: found 512.*three texts.*at most 256"):
+        make_plan(load_recipe("distilbert-int8"), target, SAMPLE)
+    assert make_plan(load_recipe("distilbert-int8", ["distill.batch_size=64"]), target, SAMPLE)
+
+
+def test_the_text_column_reaches_every_step_that_reads_the_users_tables() -> None:
+    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    inputs = Inputs(data=data, teacher=model(), unlabelled=data, text_column="question")
+    found = {
+        s.stage: s.options.text_column for s in plan(inputs=inputs).steps if "text_column" in s.options.model_dump()
+    }  # type: ignore[attr-defined]
+    assert found == {"dataset_text": "question", "distill_torch": "question"}
+
+
+def test_a_recipe_longer_than_a_models_positions_is_refused() -> None:
+    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    text = Path("bert/config.json").read_text()
+    Path("bert/config.json").write_text(text.replace("512", "32"))
+    with pytest.raises(
+        ConfigError, match=r"config.json: .* may have 128 tokens, but .* for 32 only; .*max_tokens = 32"
+    ):
+        plan(inputs=Inputs(data=data, teacher=model()))
+    assert plan("distilbert-int8", "raspberrypi", Inputs(data=data, teacher=model()), "max_tokens=32")
 
 
 def test_texts_that_no_step_would_read_are_refused() -> None:

@@ -109,7 +109,7 @@ def plan_from(
             text_column=text_column,
             label_column=label_column,
             more_teachers=tuple(found[1:]),
-            unlabelled=resolve_unlabelled(unlabelled) if unlabelled else None,
+            unlabelled=resolve_unlabelled(unlabelled, text_column) if unlabelled else None,
         )
     return make_plan(loaded_recipe, loaded_target, inputs)
 

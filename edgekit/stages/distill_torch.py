@@ -16,9 +16,10 @@ EXTRA = "torch"
 
 
 class Options(steps.Distill):
-    """The recipe's step, and where texts are cut."""
+    """The recipe's step, where texts are cut, and which column of the user's tables holds them."""
 
     max_tokens: int
+    text_column: str | None = None
 
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
@@ -31,7 +32,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     from .encoder import load_encoder, save_encoder
     from .hf_model import write_tokenizer
     from .more_texts import add_texts, find_more_texts
-    from .objective import make_objective
+    from .objective import make_objective, teacher_tokens
     from .shrink import keep_layers, keep_positions
     from .token_splits import read_split
     from .trained import trained_metrics
@@ -57,11 +58,12 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         student = keep_positions(student, options.max_tokens)
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
     texts = text_classification.load(job.earlier["dataset"].path, "train").texts
-    more, told = find_more_texts(texts, tokenizer, options, job)
+    more, told = find_more_texts(texts, tokenizer, options, options.text_column, job)
+    teacher_ids = teacher_tokens(tokenizer, texts + more, options, job)
     if more:
-        training, texts = add_texts(training, more, tokenizer, options, job), texts + more
+        training = add_texts(training, more, tokenizer, options, job)
     notes += told
-    objective = make_objective(student, tokenizer, texts, training, options, job)
+    objective = make_objective(student, teacher_ids, training, options, job)
     result = train(student, training, validation, options, job, student.shape.pad_id, objective=objective)
     save_encoder(student, job.work, path)
     notes += (f"the losses: {options.losses}",) if objective else ()

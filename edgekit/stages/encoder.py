@@ -100,7 +100,9 @@ class EncoderLayer(nn.Module):  # type: ignore[misc]
         x = self.attention_norm(asking + self.dropout(self.output(context.transpose(1, 2).flatten(2))))
         x = self.ffn_norm(x + self.dropout(self.down(self.activation(self.up(x)))))
         if trace:
-            found = {"hidden": x, "attention": weights, "values": value.transpose(1, 2).flatten(2)}
+            found = {"hidden": x, "values": value.transpose(1, 2).flatten(2)}
+            if weights is not None and "attention" in trace.wanted:
+                found["attention"] = weights.mean(dim=1, dtype=torch.float32)
             trace.seen = {kind: found[kind] for kind in trace.wanted}
         return cast("Tensor", x)
 

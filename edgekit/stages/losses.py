@@ -21,6 +21,9 @@ MASKED = -1e9
 #: Keeps a division by a length of zero finite.
 TINY = 1e-12
 
+#: Texts that are this much nearer to each other than texts are on average coincide: no direction leads between them.
+SHORT = 1e-4
+
 
 def distillation_loss(
     student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float, response: float = 1.0
@@ -58,11 +61,11 @@ def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Squared distance between the two attention distributions of each token that is read; the mean over the tokens.
 
-    Attention weights are [batch, heads, tokens, tokens]. Each side is averaged over its heads first, so that their
-    numbers may differ: one attention map for each layer as in attention transfer (Zagoruyko & Komodakis 2017,
-    arXiv:1612.03928), where TinyBERT (Jiao et al. 2020, arXiv:1909.10351, eq. 7) compares head by head.
+    Attention weights are [batch, tokens, tokens]: each side's mean over its heads, so that their numbers may differ.
+    One attention map for each layer as in attention transfer (Zagoruyko & Komodakis 2017, arXiv:1612.03928), where
+    TinyBERT (Jiao et al. 2020, arXiv:1909.10351, eq. 7) compares head by head.
     """
-    return _over_tokens((student.mean(dim=1) - teacher.mean(dim=1)).square().sum(dim=-1), mask)
+    return _over_tokens((student - teacher).square().sum(dim=-1), mask)
 
 
 def value_relation_loss(student: Tensor, teacher: Tensor, mask: Tensor, heads: int) -> Tensor:
@@ -100,13 +103,18 @@ def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Huber loss of the cosines of the angles in all triangles of texts.
 
     Vectors are [batch, width]. Relational knowledge distillation, angle-wise (Park et al. 2019, arXiv:1904.05068,
-    eq. 8 to 10): the mean over ordered triples of different texts. Fewer than three texts have no triangle: 0.
+    eq. 8 to 10): the mean over ordered triples of different texts. Between two texts that all but coincide on one
+    side there is no direction, and a gradient without bound: triangles with such an arm are left out. Where none is
+    left, as with fewer than three texts: 0.
     """
-    count = len(student)
-    if count < 3:
+    own, wanted = (x[None, :, :] - x[:, None, :] for x in (student, teacher))  # [j, i]: the arm from text j to i
+    arms = _has_length(own) & _has_length(wanted)
+    each = arms.sum(dim=1)
+    count = int((each * (each - 1)).sum())
+    if count == 0:
         return student.sum() * 0.0
-    own, wanted = (_cosines(x) for x in (student, teacher))
-    return functional.smooth_l1_loss(own, wanted, reduction="sum") / (count * (count - 1) * (count - 2))
+    # where both arms are one and the same the cosine is 1 on both sides, and adds nothing
+    return functional.smooth_l1_loss(_cosines(own, arms), _cosines(wanted, arms), reduction="sum") / count
 
 
 def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -130,7 +138,13 @@ def _relation(values: Tensor, mask: Tensor, heads: int) -> Tensor:
     return functional.log_softmax(scores.masked_fill(mask[:, None, None, :] == 0, MASKED), dim=-1)
 
 
-def _cosines(x: Tensor) -> Tensor:
-    """[j, i, k]: the cosine of the angle at text j between texts i and k; the same on both sides where two are one."""
-    arms = functional.normalize(x[None, :, :] - x[:, None, :], dim=-1, eps=TINY)
-    return torch.bmm(arms, arms.transpose(1, 2))
+def _has_length(arms: Tensor) -> Tensor:
+    """[j, i]: whether the arm from text j to text i is long enough, against the mean arm, to have a direction."""
+    lengths = arms.detach().norm(dim=-1)
+    return lengths > SHORT * lengths.sum() / max(1, len(arms) * (len(arms) - 1))
+
+
+def _cosines(arms: Tensor, chosen: Tensor) -> Tensor:
+    """[j, i, k]: the cosine of the angle at text j between texts i and k; 0 where one of the arms is not chosen."""
+    unit = functional.normalize(arms.masked_fill(~chosen[:, :, None], 0.0), dim=-1, eps=TINY)
+    return torch.bmm(unit, unit.transpose(1, 2))

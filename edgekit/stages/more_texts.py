@@ -22,7 +22,7 @@ from ..tables import read_table
 from ..tasks import text_classification
 from ..tasks.splits import unlabelled_texts
 from .encoder import load_encoder, predict
-from .loss_checks import check_words
+from .loss_checks import MASKS, check_words, no_mask
 from .losses import UNLABELLED
 from .token_splits import TokenSplit
 from .tokens import encode, load_tokenizer
@@ -30,33 +30,56 @@ from .training import uses_bfloat16
 
 #: A word may become one of so many nearest ones (TinyBERT has 15 candidates).
 NEIGHBOURS = 15
-MASK = "[MASK]"
+MASK = MASKS[0]
 
 
 def find_more_texts(
-    texts: Sequence[str], tokenizer: Any, options: Distill, job: Job
+    texts: Sequence[str], tokenizer: Any, options: Distill, text_column: str | None, job: Job
 ) -> tuple[list[str], tuple[str, ...]]:
     """Texts besides the training `texts`, and a note on them; `tokenizer` is the student's.
 
-    Unlabelled texts that stand in the dataset already, held-out ones above all, are left out. Raises ConfigError for a
-    file without texts, and for an augmentation that the tokenizers cannot have.
+    Texts that stand in the dataset already, held-out ones above all, are left out, whatever their case and spaces.
+    Raises ConfigError for a file without texts, and for an augmentation that the tokenizers cannot have.
     """
     more, notes = [], []
+    known = {_folded(text) for text in (*texts, *_texts(job, "validation"), *_texts(job, "test"))}
     file = job.inputs.get("unlabelled")
     if file:
-        found = list(dict.fromkeys(unlabelled_texts(read_table(file))))
-        known = set(texts).union(*(_texts(job, split) for split in ("validation", "test")))
-        more += [text for text in found if text not in known]
+        column, found = unlabelled_texts(read_table(file, [text_column] if text_column else []), text_column)
+        fresh: dict[str, str] = {}
+        for text in found:
+            fresh.setdefault(_folded(text), text)
+        more += [text for folded, text in fresh.items() if folded not in known]
         if not more:
             raise ConfigError(f"--unlabelled {file}: no text that is not in the data already")
-        notes.append(f"{len(more)} unlabelled texts teach too; {len(found) - len(more)} others are in the data already")
+        notes.append(
+            f"{len(more)} unlabelled texts from {column} teach too; {len(found) - len(more)} others are in the data "
+            "already, or stand there twice"
+        )
     if options.augment:
-        folder = job.earlier["teacher"].path
+        folder, longest = job.earlier["teacher"].path, int(tokenizer.truncation["max_length"])
         if options.augment.mask > 0:
-            check_mask(tokenizer, "student")
-        more += augment(texts, folder, int(tokenizer.truncation["max_length"]), options.augment, job.seed)
-        notes.append(f"changed copies of the training texts teach too: {options.augment.copies} of each")
+            mask_of(tokenizer, "the student's tokenizer", MASKS[:1])
+            for number, other in enumerate(teacher_folders(folder)[1:], start=2):
+                mask_of(load_tokenizer(other / "tokenizer.json", longest), f"teacher {number}'s tokenizer")
+        made = augment(texts, folder, longest, options.augment, job.seed)
+        copies = [copy for copy in made if _folded(copy) not in known]
+        more += copies
+        notes.append(
+            f"{len(copies)} changed copies of the training texts teach too; of {len(made)} drawn the others changed "
+            "nothing, or repeat a text of the data"
+        )
     return more, tuple(notes)
+
+
+def teacher_folders(first: Path) -> list[Path]:
+    """The folders of a build's teachers in their order; the others stand below the first one's."""
+    return [first, *sorted(first.glob("teacher-*"), key=lambda folder: int(folder.name.split("-")[1]))]
+
+
+def _folded(text: str) -> str:
+    """A text for comparison: upper and lower case are one, and so are all spaces."""
+    return " ".join(text.casefold().split())
 
 
 def add_texts(training: TokenSplit, more: Sequence[str], tokenizer: Any, options: Distill, job: Job) -> TokenSplit:
@@ -83,7 +106,7 @@ def augment(texts: Sequence[str], folder: Path, max_tokens: int, options: Augmen
     tokenizer = load_tokenizer(path, max_tokens)
     check_words(path)
     if options.mask > 0:
-        check_mask(tokenizer, "teacher")
+        mask_of(tokenizer, "teacher 1's tokenizer", MASKS[:1])
     encodings = tokenizer.encode_batch(list(texts))
     near = nearest_words(folder, tokenizer, {number for encoding in encodings for number in encoding.ids})
     random = np.random.default_rng([seed, 2])
@@ -95,9 +118,17 @@ def augment(texts: Sequence[str], folder: Path, max_tokens: int, options: Augmen
 
 
 def nearest_words(folder: Path, tokenizer: Any, wanted: set[int]) -> dict[int, list[str]]:
-    """For each of the `wanted` tokens that is a word: the words of the nearest vectors (cosine), nearest first."""
+    """For each of the `wanted` tokens that is a word: the words of the nearest vectors (cosine), nearest first.
+
+    Raises ConfigError where no word could become another.
+    """
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
     words = {number: token for token, number in vocabulary.items() if token.isalpha() and len(token) > 1}
+    if len(words) < 2:
+        raise ConfigError(
+            f"distill.augment: {len(words)} of the {len(vocabulary)} tokens of the teacher's tokenizer are words of "
+            "two letters or more; expected two at least"
+        )
     numbers = torch.tensor(sorted(words))
     vectors = torch.nn.functional.normalize(_word_vectors(folder)[numbers], dim=1)
     rows = [row for row, number in enumerate(numbers.tolist()) if number in wanted]
@@ -112,11 +143,13 @@ def nearest_words(folder: Path, tokenizer: Any, wanted: set[int]) -> dict[int, l
     return near
 
 
-def check_mask(tokenizer: Any, whose: str) -> None:
-    """Raises ConfigError for a tokenizer that does not read [MASK] as one token."""
-    number = tokenizer.token_to_id(MASK)
-    if number is None or tokenizer.encode(MASK, add_special_tokens=False).ids != [number]:
-        raise ConfigError(f"distill.augment.mask: the {whose}'s tokenizer has no {MASK}; possible: mask = 0.0")
+def mask_of(tokenizer: Any, whose: str, possible: Sequence[str] = MASKS) -> str:
+    """How this tokenizer writes a masked word. Raises ConfigError where it reads none of `possible` as one token."""
+    for mask in possible:
+        number = tokenizer.token_to_id(mask)
+        if number is not None and tokenizer.encode(mask, add_special_tokens=False).ids == [number]:
+            return mask
+    raise ConfigError(no_mask(whose, possible))
 
 
 def _changed(text: str, encoding: Any, near: dict[int, list[str]], options: Augment, random: Any) -> str:
@@ -143,7 +176,7 @@ def _answers(
         return np.asarray(np.load(file, allow_pickle=False), dtype=np.float32)
     first = job.earlier["teacher"].path
     labels = label_names(read_config(first))
-    folders = [first, *sorted(first.glob("teacher-*"))]
+    folders = teacher_folders(first)
     answers = []
     for number, folder in enumerate(folders, start=1):
 
@@ -156,7 +189,12 @@ def _answers(
         else:
             model = _load_other(folder, labels, max_tokens)
             pad_id = model.pad_id
-        token_ids = encode(load_tokenizer(folder / "tokenizer.json", max_tokens), texts)
+        tokenizer = load_tokenizer(folder / "tokenizer.json", max_tokens)
+        own = texts
+        if number > 1 and options.augment and options.augment.mask > 0:
+            mask = mask_of(tokenizer, f"teacher {number}'s tokenizer")
+            own = [text.replace(MASK, mask) for text in texts]
+        token_ids = encode(tokenizer, own)
         with torch.autocast("cpu", torch.bfloat16, enabled=uses_bfloat16(options.precision)):
             answers.append(predict(model, token_ids, pad_id=pad_id, progress=progress))
     mean = np.mean(answers, axis=0, dtype=np.float32)

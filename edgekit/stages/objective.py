@@ -27,27 +27,36 @@ BETWEEN_TEXTS = {
 }  # fmt: skip
 
 
-def make_objective(
-    student: Encoder, tokenizer: Any, texts: Sequence[str], training: TokenSplit, options: Distill | Prune, job: Job
-) -> Objective | None:
-    """The losses that `options` ask for, over the training rows, whose `texts` these are.
+def teacher_tokens(tokenizer: Any, texts: Sequence[str], options: Distill | Prune, job: Job) -> list[list[int]] | None:
+    """The teacher's token ids of the texts; None where the losses need nothing of it but its answers.
 
-    None where the teacher's answers are all that they need: then `train` has the loss itself. Raises ConfigError for a
-    layer map that does not fit, and for losses by token where student and teacher do not split a text alike.
+    `tokenizer` is the student's. Raises ConfigError for losses by token where the two do not split a text alike.
     """
     if not options.losses.need_teacher:
         return None
-    folder = job.earlier["teacher"].path
-    teacher = load_encoder(folder)
-    pairs = map_layers(options.layer_map, len(student.shape.layers), len(teacher.shape.layers), options.step)
-    own = load_tokenizer(folder / "tokenizer.json", tokenizer.truncation["max_length"])
-    token_ids = encode(own, texts)
+    theirs = load_tokenizer(job.earlier["teacher"].path / "tokenizer.json", tokenizer.truncation["max_length"])
+    token_ids = encode(theirs, texts)
     if by_token(options.losses):
-        row = first_difference(tokenizer, training.token_ids, own, token_ids)
+        row = first_difference(tokenizer, encode(tokenizer, texts), theirs, token_ids)
         if row is not None:
             why = other_tokens(options.losses, "its own", "another")
             raise ConfigError(f"{options.step}.losses: {why}; they differ over the training text {texts[row]!r:.60}")
-    return Objective(student, teacher, token_ids, pairs, training, options, job.seed)
+    return token_ids
+
+
+def make_objective(
+    student: Encoder, teacher_ids: list[list[int]] | None, training: TokenSplit, options: Distill | Prune, job: Job
+) -> Objective | None:
+    """The losses that `options` ask for, over the training rows, of which `teacher_ids` are what the teacher reads.
+
+    None where the teacher's answers are all that they need: then `train` has the loss itself. Raises ConfigError for a
+    layer map that does not fit.
+    """
+    if teacher_ids is None:
+        return None
+    teacher = load_encoder(job.earlier["teacher"].path)
+    pairs = map_layers(options.layer_map, len(student.shape.layers), len(teacher.shape.layers), options.step)
+    return Objective(student, teacher, teacher_ids, pairs, training, options, job.seed)
 
 
 def first_difference(

@@ -39,7 +39,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     vocabulary = "corpus" with another tokenizer than WordPiece, and for losses that do not fit.
     """
     from .encoder import load_encoder, save_encoder
-    from .objective import make_objective
+    from .objective import make_objective, teacher_tokens
     from .shrink import keep_positions
     from .token_splits import read_split
     from .trained import trained_metrics
@@ -62,7 +62,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         training = read_split(job, tokenizer, "train")
     validation = read_split(job, tokenizer, "validation")
     texts = text_classification.load(job.earlier["dataset"].path, "train").texts
-    objective = make_objective(model, tokenizer, texts, training, options, job)
+    objective = make_objective(model, teacher_tokens(tokenizer, texts, options, job), training, options, job)
     result = train(model, training, validation, options, job, model.shape.pad_id, objective=objective)
     save_encoder(model, job.work, path)
     kept = ", ".join(f"{x.heads} heads and {x.ffn} neurons" for x in model.shape.layers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import numpy as np
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
-from ..shape import FAMILIES, LayerShape, Shape, is_classifier, read_config
+from ..shape import FAMILIES, LayerShape, Shape, is_classifier, label_names, read_config
 from ..tasks import text_classification
 from .tokens import check_tokenizer, count_truncated, encode, load_tokenizer
 from .vocabulary import make_wordpiece
@@ -72,8 +72,7 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
         if (dataset / f"{split}.jsonl").exists()
     }
     validation = text_classification.load(dataset, "validation")
-    given = [job.inputs[role] for role in sorted(job.inputs) if role.split()[0] == "teacher"]
-    folders: list[Path | None] = [*given] if given else [None]  # None: the sample task's
+    folders: list[Path | None] = [*in_order(job.inputs)] or [None]  # None: the sample task's
     first, *others = [_ask(number, folder, texts, validation, options, job) for number, folder in enumerate(folders, 1)]
     logits = {
         split: np.mean([one.logits[split] for one in (first, *others)], axis=0) if others else answers
@@ -90,14 +89,30 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     count = sum(len(part) for part in texts.values())
     truncated = metrics["truncated_texts"]
     long = f"{truncated} of {count} texts have more than {options.max_tokens} tokens and lose their end"
-    notes = (long,) if truncated else ()
+    notes: tuple[str, ...] = (long,) if truncated else ()
+    alone = [text_classification.score(x.logits["validation"], validation.labels)["accuracy"] for x in (first, *others)]
+    count = len(validation.label_names)
+    if all(re.fullmatch(r"LABEL_\d+", name) for name in validation.label_names):
+        notes += tuple(_below_chance(number, own, count) for number, own in enumerate(alone, 1) if own < 1 / count)
     if not others:
         return Outcome(metrics, notes)
-    alone = [text_classification.score(x.logits["validation"], validation.labels)["accuracy"] for x in (first, *others)]
     metrics["validation_accuracy_alone"] = alone
     metrics["licences"] = [x.metrics["licence"] for x in (first, *others)]
     told = f"the logits of {len(alone)} teachers are averaged; validation accuracy alone: "
     return Outcome(metrics, (*notes, told + ", ".join(f"{accuracy:.4f}" for accuracy in alone)))
+
+
+def in_order(inputs: Mapping[str, Path]) -> list[Path]:
+    """The teachers among the user's files: "teacher", "teacher 2", … "teacher 10"."""
+    roles = [role for role in inputs if role.split()[0] == "teacher"]
+    return [inputs[role] for role in sorted(roles, key=lambda role: int(role.removeprefix("teacher") or 1))]
+
+
+def _below_chance(number: int, accuracy: float, labels: int) -> str:
+    return (
+        f"teacher {number} alone is right in {accuracy:.4f} of the validation texts, less often than by chance: its "
+        f"LABEL_0 … LABEL_{labels - 1} may mean other labels than the data's 0 … {labels - 1}"
+    )
 
 
 @dataclass(frozen=True)
@@ -112,9 +127,13 @@ def _ask(
     number: int, folder: Path | None, texts: dict[str, list[str]], validation: text_classification.Examples,
     options: Options, job: Job,
 ) -> _Answers:  # fmt: skip
-    """Write one teacher's folder, trained where it has to be, and answer every split."""
+    """Write one teacher's folder, trained where it has to be, and answer every split.
+
+    Each has a seed of its own, so that one base checkpoint given twice becomes two models.
+    """
     if number > 1:
-        job = replace(job, work=job.work / f"teacher-{number}", checkpoints=job.checkpoints / f"teacher-{number}")
+        name = f"teacher-{number}"
+        job = replace(job, work=job.work / name, checkpoints=job.checkpoints / name, seed=job.seed + number - 1)
         job.work.mkdir()
         job.checkpoints.mkdir(exist_ok=True)
     path = job.work / "tokenizer.json"
@@ -127,7 +146,7 @@ def _ask(
     else:
         from .hf_model import write_tokenizer
 
-        tune = _must_tune(folder, options)
+        tune = _must_tune(folder, options, validation.label_names)
         write_tokenizer(folder, path)
         tokenizer = load_tokenizer(path, options.max_tokens)
         model = _read_model(folder, validation.label_names, job.seed, options.max_tokens)
@@ -157,11 +176,19 @@ def read_licence(card: Path) -> str | None:
     return stated[1].strip("'\"[],") if stated else None
 
 
-def _must_tune(folder: Path, options: Options) -> bool:
-    tuned = is_classifier(read_config(folder))
+def _must_tune(folder: Path, options: Options, labels: tuple[str, ...]) -> bool:
+    """Whether it is trained first. Raises ConfigError for one that is taken as it is and answers other labels."""
+    config = read_config(folder)
+    tuned = is_classifier(config)
     if options.fine_tune == "never" and not tuned:
         raise ConfigError(f"{folder}: has no classifier yet, and teacher.fine_tune is 'never'; possible: 'auto'")
-    return options.fine_tune == "always" or not tuned
+    tune = options.fine_tune == "always" or not tuned
+    if not tune and label_names(config) != labels:
+        raise ConfigError(
+            f"{folder}: its labels are {', '.join(label_names(config))}, those of the data {', '.join(labels)}; "
+            "possible: teacher.fine_tune = 'always', or a classifier of the same labels in the same order"
+        )
+    return tune
 
 
 def _read_model(folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int) -> _Classifier:

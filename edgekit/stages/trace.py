@@ -12,8 +12,8 @@ from torch import Tensor
 class LayerTrace:
     """What a forward pass is to keep of one layer, and has kept once it is through.
 
-    "hidden": its output [batch, tokens, hidden]; "attention": its weights before dropout [batch, heads, tokens,
-    tokens]; "values": those of all its heads side by side [batch, tokens, heads * head_dim].
+    "hidden": its output [batch, tokens, hidden]; "attention": the mean over its heads of its weights before dropout
+    [batch, tokens, tokens], float32; "values": those of all its heads side by side [batch, tokens, heads * head_dim].
     """
 
     wanted: set[str]

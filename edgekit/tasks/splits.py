@@ -75,11 +75,20 @@ def find_columns(table: Table, text: str | None, label: str | None) -> tuple[str
     return text, label
 
 
-def unlabelled_texts(table: Table) -> list[str]:
-    """The texts of a table whose labels, where it has any, count nothing: of a known column, or of the longest one."""
-    column = _by_name(table, TEXT_NAMES, without=None) or _longest(table, without=None)
-    texts = (_utf8(cell.strip()) for cell in table.columns[column]) if column else ()
-    return [text for text in texts if text]
+def unlabelled_texts(table: Table, text: str | None) -> tuple[str, list[str]]:
+    """The text column and its texts, of a table whose labels, where it has any, count nothing.
+
+    A lone column is the one; else that of the given name, or of a known name, or the longest one. Raises ConfigError,
+    naming the file, where no column has the given name, or none of the rows a text.
+    """
+    if text is not None and text not in table.columns and len(table.columns) > 1:
+        raise ConfigError(f"{table.path}: no text column '{text}'{did_you_mean(text, table.columns)}")
+    given = text if text in table.columns else None
+    column = given or _by_name(table, TEXT_NAMES, without=None) or _longest(table, without=None) or ""
+    texts = [cell for cell in (_utf8(cell.strip()) for cell in table.columns[column]) if cell]
+    if not texts:
+        raise ConfigError(f"{table.path}: {_quoted(column)} has no text")
+    return _quoted(column), texts
 
 
 def _by_name(table: Table, known: Sequence[str], without: str | None) -> str | None:

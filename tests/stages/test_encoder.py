@@ -79,6 +79,34 @@ def test_training_computes_what_evaluation_computes() -> None:
     assert float((trained - evaluated).detach().abs().max()) < 1e-5
 
 
+def test_a_trace_holds_what_a_layer_computes() -> None:
+    """Attention as the mean over the heads, by the weights of the layer itself."""
+    import torch
+
+    from edgekit.stages.trace import Trace
+
+    model = random_encoder(replace(SHAPE, dropout=0.0))
+    ids = torch.tensor(random_texts([11, 11]))
+    mask = torch.ones_like(ids)
+    mask[0, 6:] = 0
+    trace = Trace([("hidden", 0), ("attention", 1), ("values", 1), ("hidden", 1)])
+    with torch.no_grad():
+        model(ids, mask, trace)
+    x, layer = trace["hidden", 0], model.layers[1]
+    maps = []
+    for head in range(3):
+        query, key = ((x @ m.weight.T + m.bias)[..., head * 16 : head * 16 + 16] for m in (layer.query, layer.key))
+        scores = query @ key.transpose(1, 2) / 4
+        scores[0, :, 6:] = -torch.inf
+        maps.append(scores.softmax(-1))
+    assert trace["attention", 1].shape == (2, 11, 11)
+    assert trace["attention", 1].dtype == torch.float32
+    assert torch.allclose(trace["attention", 1], sum(maps) / 3, atol=1e-5)
+    assert torch.allclose(trace["values", 1], x @ layer.value.weight.T + layer.value.bias, atol=1e-5)
+    assert model.train()(ids, mask, trace).shape == (2, 3)
+    assert trace["attention", 1].shape == (2, 11, 11)
+
+
 def test_dropout_acts_in_training_only() -> None:
     import torch
 

@@ -16,6 +16,7 @@ from edgekit.steps import Augment, Distill, Losses, Prune, StepOptions
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 9,
          "max_position_embeddings": 16}  # fmt: skip
+TOKENS = 16
 
 
 @pytest.mark.parametrize(
@@ -35,12 +36,17 @@ def test_map_layers(layer_map: LayerMap, student: int, teacher: int, pairs: list
     assert map_layers(layer_map, student, teacher, "distill") == pairs
 
 
-def folder(place: Path, layers: int, family: str = "bert", words: str = "a b") -> Path:
+def folder(
+    place: Path, layers: int, family: str = "bert", words: str = "a b", mask: str = "[MASK]", config: Any = None,
+    **tokenizer: Any,
+) -> Path:  # fmt: skip
     """A model folder as far as a plan reads it."""
     place.mkdir()
-    (place / "config.json").write_text(json.dumps({"model_type": family, "num_hidden_layers": layers, **SIZES}))
+    content = {"model_type": family, "num_hidden_layers": layers, **SIZES, **(config or {})}
+    (place / "config.json").write_text(json.dumps(content))
     vocabulary = {word: at for at, word in enumerate(words.split())}
-    (place / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
+    content = {"model": {"type": "WordPiece", "vocab": vocabulary}, "added_tokens": [{"content": mask}], **tokenizer}
+    (place / "tokenizer.json").write_text(json.dumps(content))
     return place
 
 
@@ -66,44 +72,133 @@ def distill(**options: Any) -> Distill:
     ],
 )
 def test_layers_that_are_not_there(tmp_path: Path, steps: list[StepOptions], line: str) -> None:
-    with pytest.raises(ConfigError, match=line):
-        check_losses(steps, folder(tmp_path / "teacher", 6), None)
-    with pytest.raises(ConfigError, match=line):
-        check_losses(steps, None, None)  # the sample task's teacher has as many
-    check_losses([Distill(), Prune(layers=0.5)], tmp_path / "never read", None)
+    teacher = folder(tmp_path / "teacher", 6)
+    answers_alone = [step.model_copy(update={"losses": Losses(response=1.0)}) for step in steps]
+    for asked in (steps, answers_alone):
+        with pytest.raises(ConfigError, match=line):
+            check_losses(asked, [teacher], None, TOKENS)
+        with pytest.raises(ConfigError, match=line):
+            check_losses(asked, [], None, TOKENS)  # the sample task's teacher has as many
+    check_losses([Distill(), Prune(layers=0.5)], [teacher], None, TOKENS)
 
 
 def test_the_users_student_has_its_own_depth(tmp_path: Path) -> None:
     teacher, student = folder(tmp_path / "teacher", 6), folder(tmp_path / "student", 4)
-    check_losses([distill(layer_map=[[3, 5]])], teacher, student)
+    check_losses([distill(layer_map=[[3, 5]])], [teacher], student, TOKENS)
     with pytest.raises(ConfigError, match="layer 4 of a student with layers 0 … 3"):
-        check_losses([distill(layer_map=[[4, 5]])], teacher, student)
+        check_losses([distill(layer_map=[[4, 5]])], [teacher], student, TOKENS)
 
 
 def test_tokens_that_do_not_correspond(tmp_path: Path) -> None:
-    teacher, student = folder(tmp_path / "teacher", 6), folder(tmp_path / "student", 4, words="b a")
+    teacher, student = folder(tmp_path / "teacher", 6), folder(tmp_path / "student", 4, words="a c")
     with pytest.raises(ConfigError) as caught:
-        check_losses([distill(losses=Losses(hidden=1.0, value_relation=1.0))], teacher, student)
+        check_losses([distill(losses=Losses(hidden=1.0, value_relation=1.0))], [teacher], student, TOKENS)
     assert str(caught.value) == (
         "distill.losses: hidden, value_relation compare token by token, but the student's tokenizer "
         f"({student / 'tokenizer.json'}) is not the teacher's ({teacher / 'tokenizer.json'}); possible: response, "
-        "distance, angle, similarity, or a student with the teacher's tokenizer"
+        "distance, angle, similarity, or a student with the teacher's tokenizer; they differ in tokens"
     )
-    check_losses([distill(losses=Losses(response=1.0, angle=1.0))], teacher, student)
+    check_losses([distill(losses=Losses(response=1.0, angle=1.0))], [teacher], student, TOKENS)
+
+
+BERTS = {"type": "BertProcessing", "sep": ["[SEP]", 102], "cls": ["[CLS]", 101]}
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": token}} if token != "$A" else {"Sequence": {"id": "A"}}
+               for token in ("[CLS]", "$A", "[SEP]")],
+    "special_tokens": {"[SEP]": {"ids": [4]}, "[CLS]": {"ids": [3]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("student", "differ"),
+    [
+        ({"words": "b a"}, None),  # the numbers alone
+        ({"post_processor": TEMPLATE}, None),
+        ({"post_processor": None}, "post_processor"),
+        ({"normalizer": {"type": "BertNormalizer", "lowercase": False}}, "normalizer"),
+        ({"pre_tokenizer": {"type": "Whitespace"}}, "pre_tokenizer"),
+        ({"mask": "<mask>", "pre_tokenizer": None}, "tokens, pre_tokenizer"),
+    ],
+)
+def test_tokenizers_are_compared_by_how_they_split_and_not_by_their_numbers(
+    tmp_path: Path, student: dict[str, Any], differ: str | None
+) -> None:
+    same = {"normalizer": {"type": "BertNormalizer", "lowercase": True}, "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "post_processor": BERTS}  # fmt: skip
+    teacher, own = folder(tmp_path / "teacher", 6, **same), folder(tmp_path / "student", 4, **{**same, **student})
+    if differ is None:
+        check_losses([distill()], [teacher], own, TOKENS)
+        return
+    with pytest.raises(ConfigError, match=f"hidden compares token by token.*; they differ in {differ}$"):
+        check_losses([distill()], [teacher], own, TOKENS)
+
+
+@pytest.mark.parametrize("whose", ["teacher", "student", "second"])
+def test_texts_longer_than_a_model_reads_are_refused(tmp_path: Path, whose: str) -> None:
+    folders = {name: folder(tmp_path / name, 6) for name in ("teacher", "student", "second")}
+    path = folders[whose] / "config.json"
+    path.write_text(path.read_text().replace('"max_position_embeddings": 16', '"max_position_embeddings": 15'))
+    teachers = [folders["teacher"], folders["second"]]
+    with pytest.raises(ConfigError, match=f"^{path}: .* may have 16 tokens, .* for 15 only; possible: max_tokens = 15"):
+        check_losses([Distill()], teachers, folders["student"], TOKENS)
+    check_losses([Distill()], teachers, folders["student"], 15)
+
+
+def test_a_mask_that_a_tokenizer_cannot_read_is_refused(tmp_path: Path) -> None:
+    bert, roberta = folder(tmp_path / "bert", 6), folder(tmp_path / "roberta", 6, "roberta", mask="<mask>")
+    without, other = folder(tmp_path / "without", 4, mask="[X]"), folder(tmp_path / "other", 4, mask="<mask>")
+    check_losses([Distill(augment=Augment())], [bert, roberta], bert, TOKENS)
+    for teachers, student, line in (
+        ([bert], without, rf"the student's tokenizer \({without / 'tokenizer.json'}\) has no \[MASK\]; possible: mask"),
+        ([bert], other, r"the student's tokenizer .* has no \[MASK\]; possible: mask"),
+        ([without], bert, r"teacher 1's tokenizer .* has no \[MASK\]; possible: mask"),
+        ([bert, roberta, without], bert, r"teacher 3's tokenizer .* has no \[MASK\] or <mask>; possible: mask"),
+    ):
+        with pytest.raises(ConfigError, match=f"distill.augment.mask: {line} = 0.0"):
+            check_losses([Distill(augment=Augment())], teachers, student, TOKENS)
+        check_losses([Distill(augment=Augment(mask=0.0)), Distill()], teachers, student, TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("student", "labels", "trained"),
+    [(False, ("a", "b"), False), (True, ("b", "a"), False), (True, ("a", "b", "c"), False), (True, ("a", "b"), True)],
+)
+def test_a_fresh_classifier_needs_a_loss_that_trains_it(
+    tmp_path: Path, student: bool, labels: tuple[str, ...], trained: bool
+) -> None:
+    def config(classifier: bool, names: tuple[str, ...]) -> dict[str, Any]:
+        kind = "BertForSequenceClassification" if classifier else "BertModel"
+        return {"architectures": [kind], "id2label": {str(at): name for at, name in enumerate(names)}}
+
+    base = folder(tmp_path / "base", 6, config=config(False, ("LABEL_0", "LABEL_1")))
+    teacher = folder(tmp_path / "teacher", 6, config=config(True, ("a", "b")))
+    own = folder(tmp_path / "student", 4, config=config(student, labels))
+    for teachers in ([teacher], [base, teacher]):
+        if trained:
+            check_losses([distill(alpha=1.0)], teachers, own, TOKENS)
+        else:
+            with pytest.raises(
+                ConfigError, match=r"distill.alpha: found 1, but .*/student is no classifier with the t"
+            ):
+                check_losses([distill(alpha=1.0)], teachers, own, TOKENS)
+        check_losses([distill(alpha=0.9)], teachers, own, TOKENS)
+        check_losses([distill(alpha=1.0, losses=Losses(response=1.0, hidden=1.0))], teachers, own, TOKENS)
+        check_losses([distill(alpha=1.0)], teachers, None, TOKENS)  # it starts with the teacher's own classifier
 
 
 def test_a_teacher_into_which_nobody_can_look(tmp_path: Path) -> None:
     teacher, student = folder(tmp_path / "teacher", 6, "roberta"), folder(tmp_path / "student", 4)
     with pytest.raises(ConfigError, match=r"distill.losses: angle: .* bert and distilbert only; found 'roberta' in"):
-        check_losses([distill(losses=Losses(response=1.0, angle=1.0))], teacher, student)
-    check_losses([Distill()], teacher, student)
+        check_losses([distill(losses=Losses(response=1.0, angle=1.0))], [teacher], student, TOKENS)
+    check_losses([Distill()], [teacher], student, TOKENS)
 
 
 def test_words_that_nobody_can_tell_apart(tmp_path: Path) -> None:
     teacher = folder(tmp_path / "teacher", 6, "roberta")
     (teacher / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {"a": 0}}}))
     with pytest.raises(ConfigError, match=r"distill.augment: .*: its tokenizer is BPE; possible: WordPiece"):
-        check_losses([Distill(augment=Augment())], teacher, None)
+        check_losses([Distill(augment=Augment())], [teacher], None, TOKENS)
 
 
 @pytest.mark.parametrize(

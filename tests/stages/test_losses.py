@@ -62,16 +62,14 @@ def test_hidden_is_the_mean_square_over_tokens_that_are_read() -> None:
     assert hidden_loss(student, teacher, mask).item() == pytest.approx(sum(squares) / 8, rel=1e-5)
 
 
-def test_attention_compares_the_means_of_the_heads() -> None:
+def test_attention_compares_what_a_token_reads() -> None:
     from edgekit.stages.losses import attention_loss
 
-    own, wanted = (softmax(np.where(MASK[:, None, None, :] == 1, normal(2, h, 5, 5), -np.inf)) for h in (3, 2))
+    own, wanted = (softmax(np.where(MASK[:, None, :] == 1, normal(2, 5, 5), -np.inf)) for _ in range(2))
     total = 0.0
     for b, query in zip(*np.nonzero(MASK), strict=True):
         for key in range(5):
-            of_own = sum(own[b, head, query, key] for head in range(3)) / 3
-            of_teacher = sum(wanted[b, head, query, key] for head in range(2)) / 2
-            total += float(of_own - of_teacher) ** 2
+            total += float(own[b, query, key] - wanted[b, query, key]) ** 2
     student, teacher, mask = tensors(own, wanted, MASK)
     assert attention_loss(student, teacher, mask).item() == pytest.approx(total / 8, rel=1e-5)
 
@@ -131,6 +129,33 @@ def test_angle_equals_the_sum_over_all_triples() -> None:
     assert angle_loss(*tensors(own, wanted)).item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("side", ["student", "teacher", "both"])
+def test_texts_that_coincide_have_no_angle_and_leave_the_gradient_small(side: str) -> None:
+    """The triples that have no arm between the two texts count as ever, and they alone."""
+    import torch
+
+    from edgekit.stages.losses import angle_loss
+
+    own, wanted = normal(6, 3), normal(6, 7)
+    for x in (own,) * (side != "teacher") + (wanted,) * (side != "student"):
+        x[1] = x[0] + 1e-7
+    student, teacher = tensors(own, wanted)
+    student.requires_grad_()
+    loss = angle_loss(student, teacher)
+    loss.backward()
+    assert student.grad is not None and 0 < student.grad.norm().item() < 10
+
+    def cosine(x: Array, i: int, j: int, k: int) -> float:
+        a, b = x[i] - x[j], x[k] - x[j]
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    triples = [t for t in itertools.permutations(range(6), 3) if {0, 1} not in ({t[0], t[1]}, {t[1], t[2]})]
+    assert len(triples) == 6 * 5 * 4 - 16
+    expected = sum(huber(cosine(own, *t) - cosine(wanted, *t)) for t in triples) / len(triples)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    assert torch.isfinite(student.grad).all()
+
+
 def test_similarity_by_hand() -> None:
     import torch
 
@@ -149,7 +174,7 @@ def test_a_loss_is_0_where_both_are_one_and_its_gradient_leads_there(name: str) 
     from edgekit.stages import losses
 
     (mask,) = tensors(MASK)
-    values, maps, texts = normal(2, 5, 8), normal(2, 2, 5, 5), normal(6, 4)
+    values, maps, texts = normal(2, 5, 8), normal(2, 5, 5), normal(6, 4)
     call, start = {
         "hidden": (lambda s, t: losses.hidden_loss(s, t, mask), values),
         "attention": (lambda s, t: losses.attention_loss(s.softmax(-1), t.softmax(-1), mask), maps),

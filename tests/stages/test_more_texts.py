@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_training import Killed, killed_at
+from tiny_models import SHAPE, random_encoder
 from tiny_text import ENOUGH, make_job, tiny_texts, write_dataset, write_hf
 
 from edgekit.artifact import Artifact
 from edgekit.errors import ConfigError
 from edgekit.stages import distill_torch, teacher_hf
+from edgekit.stages.vocabulary import make_wordpiece
 from edgekit.steps import Augment
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("one_thread")]
@@ -37,6 +41,18 @@ def options(**changes: object) -> distill_torch.Options:
 def write_unlabelled(path: Path, texts: list[str]) -> Path:
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path
+
+
+def write_words(folder: Path, words: tuple[str, ...]) -> Path:
+    """An encoder whose WordPiece tokenizer has these tokens besides the special ones."""
+    from edgekit.stages.encoder import save_encoder
+
+    folder.mkdir()
+    content = make_wordpiece([], 5)
+    content["model"]["vocab"] |= {word: at for at, word in enumerate(words, start=5)}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    save_encoder(random_encoder(SHAPE), folder, folder / "tokenizer.json")
+    return folder
 
 
 def logits_of(folder: Path, texts: list[str]) -> np.ndarray:  # type: ignore[type-arg]
@@ -69,16 +85,21 @@ def test_both_teachers_answer_the_texts_without_labels(tmp_path: Path, earlier: 
     from edgekit.stages.tokens import load_tokenizer
 
     dataset = earlier["dataset"].path
-    held_out = json.loads((dataset / "test.jsonl").read_text().splitlines()[0])["text"]
+    held_out = [
+        json.loads((dataset / f"{split}.jsonl").read_text().splitlines()[0])["text"] for split in ("validation", "test")
+    ]
     new = ["the film was quartz", "zebra plot"]
-    file = write_unlabelled(tmp_path / "more.jsonl", [*new, held_out, new[0], "  "])
+    known = [*held_out, held_out[0].upper(), f"  {held_out[1].title().replace(' ', '   ')}"]
+    file = write_unlabelled(tmp_path / "more.jsonl", [*new, *known, new[0], new[1].upper(), "  "])
     job = make_job(tmp_path, earlier, {"unlabelled": file})
     tokenizer = load_tokenizer(earlier["teacher"].path / "tokenizer.json", 16)
     chosen = options()
     training = read_split(job, tokenizer, "train")
-    more, notes = find_more_texts([], tokenizer, chosen, job)
+    more, notes = find_more_texts([], tokenizer, chosen, None, job)
     assert more == new
-    assert notes == ("2 unlabelled texts teach too; 1 others are in the data already",)
+    assert notes == (
+        "2 unlabelled texts from column 'text' teach too; 6 others are in the data already, or stand there twice",
+    )
     split = add_texts(training, more, tokenizer, chosen, job)
     assert len(split.token_ids) == len(split.labels) == 98
     assert split.labels[96:].tolist() == [-1, -1]
@@ -132,6 +153,67 @@ def test_the_nearest_word_has_the_nearest_vector(earlier: dict[str, Artifact]) -
     assert nearest_words(folder, tokenizer, {number}) == {number: expected[:NEIGHBOURS]}
 
 
+def test_copies_that_change_nothing_or_say_what_is_held_out_are_left_out(
+    tmp_path: Path, earlier: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.stages import more_texts
+    from edgekit.stages.tokens import load_tokenizer
+
+    texts = [text for text, _ in tiny_texts(2, 0)]
+    (held_out, _), *_ = tiny_texts(32, 1)
+    drawn = [f"{texts[0]} ", "a new one", held_out.upper(), texts[1]]
+    monkeypatch.setattr(more_texts, "augment", lambda *_: drawn)
+    tokenizer = load_tokenizer(earlier["teacher"].path / "tokenizer.json", 16)
+    job = make_job(tmp_path, {**earlier, "teacher": alone(tmp_path, earlier["teacher"])})
+    more, (note,) = more_texts.find_more_texts(texts, tokenizer, options(augment={}), None, job)
+    assert more == ["a new one"]
+    assert note.startswith("1 changed copies of the training texts teach too; of 4 drawn the others changed nothing")
+
+
+def alone(place: Path, teacher: Artifact) -> Artifact:
+    """The first of the teachers without the others."""
+    shutil.copytree(teacher.path, place / "alone", ignore=shutil.ignore_patterns("teacher-*"))
+    return replace(teacher, path=place / "alone")
+
+
+def test_each_teacher_reads_a_masked_word_as_its_own_mask(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    from edgekit.stages.more_texts import add_texts, find_more_texts
+    from edgekit.stages.token_splits import read_split
+    from edgekit.stages.tokens import load_tokenizer
+
+    folder = tmp_path / "teachers"
+    shutil.copytree(earlier["teacher"].path, folder)
+    teacher = replace(earlier["teacher"], path=folder)
+    path = folder / "teacher-2" / "tokenizer.json"
+    text = path.read_text()
+    path.write_text(text.replace("[MASK]", "<mask>"))
+    job = make_job(tmp_path, {**earlier, "teacher": teacher})
+    tokenizer = load_tokenizer(folder / "tokenizer.json", 16)
+    training = read_split(job, tokenizer, "train")
+    chosen = options(augment={"mask": 0.5})
+    assert find_more_texts(["a film"], tokenizer, chosen, None, job)
+    texts = ["a [MASK] film", "[MASK]"]
+    found = add_texts(training, texts, tokenizer, chosen, job).teacher_logits
+    masked = [text.replace("[MASK]", "<mask>") for text in texts]
+    expected = (logits_of(folder, texts) + logits_of(folder / "teacher-2", masked)) / 2
+    assert found is not None and np.abs(found[96:] - expected).max() < 1e-4
+    path.write_text(text.replace("[MASK]", "[X]"))
+    with pytest.raises(ConfigError, match=r"mask: teacher 2's tokenizer has no \[MASK\] or <mask>; possible: mask = 0"):
+        find_more_texts(["a film"], tokenizer, chosen, None, job)
+    assert find_more_texts(["a film"], tokenizer, options(augment={"mask": 0.0}), None, job)
+
+
+def test_teachers_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    from edgekit.stages.more_texts import teacher_folders
+
+    roles = ["teacher", *(f"teacher {at}" for at in range(2, 13))]
+    inputs = {role: tmp_path / role for role in sorted([*roles, "data", "student"], reverse=True)}
+    assert teacher_hf.in_order(inputs) == [tmp_path / role for role in roles]
+    for at in range(2, 13):
+        (tmp_path / f"teacher-{at}").mkdir()
+    assert teacher_folders(tmp_path) == [tmp_path, *(tmp_path / f"teacher-{at}" for at in range(2, 13))]
+
+
 def test_a_killed_step_goes_on_with_the_same_texts_and_bytes(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
     from edgekit.stages import more_texts
 
@@ -140,10 +222,16 @@ def test_a_killed_step_goes_on_with_the_same_texts_and_bytes(tmp_path: Path, ear
     chosen = options(augment={"copies": 1}, losses={"response": 1.0, "hidden": 1.0, "angle": 1.0})
     job = make_job(tmp_path / "whole", earlier, inputs)
     outcome = distill_torch.run(earlier["teacher"], chosen, job)
-    assert outcome.metrics["steps"] == round(0.5 * np.ceil((96 + 20 + 96) / 8))
+    texts = [text for text, _ in tiny_texts(96, 0)]
+    held_out = {text for seed, count in ((1, 32), (2, 16)) for text, _ in tiny_texts(count, seed)}
+    drawn = more_texts.augment(texts, earlier["teacher"].path, 16, Augment(), 0)
+    copies = sum(copy not in held_out | set(texts) for copy in drawn)
+    assert 48 < copies < 90, "some of the short texts stay as they are"
+    assert outcome.metrics["steps"] == round(0.5 * np.ceil((96 + 20 + copies) / 8))
     assert [note for note in outcome.notes if "teach too" in note] == [
-        "20 unlabelled texts teach too; 0 others are in the data already",
-        "changed copies of the training texts teach too: 1 of each",
+        "20 unlabelled texts from column 'text' teach too; 0 others are in the data already, or stand there twice",
+        f"{copies} changed copies of the training texts teach too; of 96 drawn the others changed nothing, or repeat a "
+        "text of the data",
     ]
     whole = (job.work / "model.safetensors").read_bytes()
     with pytest.raises(Killed):
@@ -169,12 +257,20 @@ def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path, earlier: 
     content["added_tokens"] = [t for t in content["added_tokens"] if t["content"] != "[MASK]"]
     (student / "tokenizer.json").write_text(json.dumps(content))
     job = make_job(tmp_path, earlier, {"student": student})
-    with pytest.raises(ConfigError, match=r"distill.augment.mask: the student's tokenizer has no \[MASK\]"):
+    with pytest.raises(ConfigError, match=r"distill.augment.mask: the student's tokenizer has no \[MASK\]; possible"):
         distill_torch.run(earlier["teacher"], options(augment={}), job)
     content["model"] = {"type": "WordLevel", "vocab": {"[PAD]": 0, "[UNK]": 1}, "unk_token": "[UNK]"}
     (student / "tokenizer.json").write_text(json.dumps({**content, "added_tokens": [], "post_processor": None}))
     with pytest.raises(ConfigError, match="its tokenizer is WordLevel; possible: WordPiece"):
         augment(["a film"], student, 16, Augment(), 0)
+    for words, line in (
+        (("film",), "1 of the 6 tokens"),
+        ((), "0 of the 5 tokens"),
+        (("a", "電", "##影"), "0 of the 8"),
+    ):
+        few = write_words(tmp_path / f"words {len(words)}", words)
+        with pytest.raises(ConfigError, match=f"distill.augment: {line}.* are words .*; expected two at least"):
+            augment(["a film"], few, 16, Augment(), 0)
     with pytest.raises(ValueError, match=r"expected mask \+ replace above 0 and at most 1"):
         Augment(mask=0.95)
     assert not list(job.checkpoints.iterdir())

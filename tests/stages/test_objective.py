@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from losses_by_hand import alone, angle, distance, relation, similar, softmax
 from test_training import Killed, killed_at
 from tiny_models import SHAPE, random_encoder, write_inputs
 from tiny_text import make_job
@@ -16,7 +17,7 @@ from tiny_text import make_job
 from edgekit.artifact import Artifact, Job
 from edgekit.errors import ConfigError
 from edgekit.shape import LayerShape
-from edgekit.stages import distill_torch, prune_torch
+from edgekit.stages import distill_torch
 from edgekit.stages.token_splits import TokenSplit
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("one_thread")]
@@ -63,34 +64,43 @@ def losses_of(student: Any, objective: Any, training: TokenSplit) -> float:
     return float(np.mean(found))
 
 
+def objective_of(
+    student: Any, tokenizer: Any, texts: list[str], training: TokenSplit, chosen: distill_torch.Options, job: Job
+) -> Any:
+    from edgekit.stages.objective import make_objective, teacher_tokens
+
+    return make_objective(student, teacher_tokens(tokenizer, texts, chosen, job), training, chosen, job)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_trained_alone_lowers_itself(tmp_path: Path, earlier: dict[str, Artifact], name: str) -> None:
-    from edgekit.stages.objective import make_objective
     from edgekit.stages.training import train
 
     tokenizer, texts, training = inputs_of(earlier)
     student = random_encoder(SMALLER, 5)
     chosen = options(losses={name: 1.0}, alpha=1.0, epochs=6.0, train_embeddings=True, patience=100)
     job = make_job(tmp_path, earlier)
-    objective = make_objective(student, tokenizer, texts, training, chosen, job)
+    objective = objective_of(student, tokenizer, texts, training, chosen, job)
     assert objective is not None
     assert bool(list(objective.projection.parameters())) is (name == "hidden")
+    before = {key: tensor.clone() for key, tensor in objective.projection.state_dict().items()}
     seen: list[float] = []
     objective.register_forward_hook(lambda _, __, loss: seen.append(float(loss.detach())))
     train(student, training, training, chosen, job, 0, objective=objective)
     assert len(seen) == 36
     assert seen[0] > 0
     assert np.mean(seen[-6:]) < 0.8 * np.mean(seen[:6]), "its last epoch against its first"
+    after = objective.projection.state_dict()
+    assert all(float((after[key] - tensor).abs().max()) > 1e-3 for key, tensor in before.items()), "it trains along"
 
 
 def test_a_sum_is_the_sum_of_its_parts(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages.objective import make_objective
 
     tokenizer, texts, training = inputs_of(earlier)
     student, job = random_encoder(SMALLER, 5), make_job(tmp_path, earlier)
 
     def found(**weights: float) -> float:
-        objective = make_objective(student, tokenizer, texts, training, options(losses=weights), job)
+        objective = objective_of(student, tokenizer, texts, training, options(losses=weights), job)
         return losses_of(student, objective, training)
 
     labels = found(hidden=1e-30)
@@ -98,6 +108,68 @@ def test_a_sum_is_the_sum_of_its_parts(tmp_path: Path, earlier: dict[str, Artifa
     response = found(response=1.0, hidden=1e-30) - labels
     assert found(**EVERY) == pytest.approx(labels + response + parts, rel=1e-4)
     assert labels == pytest.approx(0.1 * label_loss(student, training), rel=1e-4)
+
+
+def test_the_whole_sum_equals_one_computed_from_traces_taken_by_hand(
+    tmp_path: Path, earlier: dict[str, Artifact]
+) -> None:
+    """Over one padded batch: which weight, alpha and temperature go where, which layers, which tokens count."""
+    import torch
+
+    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.tokens import pad
+
+    tokenizer, texts, training = inputs_of(earlier)
+    student, teacher = random_encoder(SMALLER, 5).eval(), load_encoder(earlier["teacher"].path)
+    weights = {name: 0.3 + 0.2 * at for at, name in enumerate(EVERY)}
+    chosen = options(losses=weights, alpha=0.7, temperature=3.0)
+    objective = objective_of(student, tokenizer, texts, training, chosen, make_job(tmp_path, earlier))
+    rows = np.arange(12)
+    lengths = [len(training.token_ids[row]) for row in rows]
+    assert len(set(lengths)) > 3, "most rows are padded"
+    ids, mask = (torch.from_numpy(x) for x in pad([training.token_ids[row] for row in rows], 0))
+    with torch.no_grad():
+        found = float(objective(student, ids, mask, rows))
+        own, theirs = ([alone(model, training.token_ids[row]) for row in rows] for model in (student, teacher))
+    projection = objective.projection.weight.detach().numpy()
+    assert projection.shape == (40, 24)
+    pairs = [(0, 1), (1, 3)]
+
+    def over_tokens(of_text: Any, at: int, of: int) -> float:
+        """The mean over all tokens of all texts."""
+        return float(np.concatenate([of_text(s[at], t[of]) for s, t in zip(own, theirs, strict=True)]).mean())
+
+    def hidden(s: Any, t: Any) -> Any:
+        return ((s["hidden"] @ projection.T - t["hidden"]) ** 2).mean(axis=1)
+
+    def attention(s: Any, t: Any) -> Any:
+        return ((s["attention"] - t["attention"]) ** 2).sum(axis=1)
+
+    def values(s: Any, t: Any) -> Any:
+        heads = 4  # gcd(24, 32) is 8, and the teacher has 4
+        each = []
+        for head in range(heads):
+            p, q = (relation(x["values"], head, heads) for x in (t, s))
+            each.append((p * np.log(p / q)).sum(axis=1))
+        return np.mean(each, axis=0)
+
+    x, y = (np.stack([text[-1]["pooled"] for text in side]) for side in (own, theirs))
+    logits, answers = (np.stack([text[-1]["logits"] for text in side]) for side in (own, theirs))
+    p, q = softmax(answers / 3.0), softmax(logits / 3.0)
+    parts = {
+        "response": 9.0 * float((p * np.log(p / q)).sum(axis=1).mean()),
+        "hidden": np.mean([over_tokens(hidden, *pair) for pair in pairs]),
+        "attention": np.mean([over_tokens(attention, *pair) for pair in pairs]),
+        "value_relation": over_tokens(values, *pairs[-1]),
+        "distance": distance(x, y),
+        "angle": angle(x, y),
+        "similarity": float(((similar(x) - similar(y)) ** 2).mean()),
+    }
+    labels = -np.log(softmax(logits)[np.arange(12), training.labels[rows]]).mean()
+    expected = 0.7 * sum(weights[name] * value for name, value in parts.items()) + 0.3 * labels
+    assert found == pytest.approx(expected, rel=1e-4)
+    least = min(weights[name] * value for name, value in parts.items())
+    assert 0.7 * least > 1e-3 * expected, "each part is large enough to be missed"
 
 
 def label_loss(student: Any, training: TokenSplit) -> float:
@@ -113,25 +185,23 @@ def test_the_teacher_itself_as_student_has_nothing_to_learn_from_its_insides(
 ) -> None:
     """With the same tensors on both sides each loss is 0: mask, layers and heads are matched rightly."""
     from edgekit.stages.encoder import load_encoder
-    from edgekit.stages.objective import make_objective
 
     tokenizer, texts, training = inputs_of(earlier)
     student = load_encoder(earlier["teacher"].path)
     for name in LOSSES:
         chosen = options(losses={name: 1.0}, alpha=1.0)
-        objective = make_objective(student, tokenizer, texts, training, chosen, make_job(tmp_path, earlier))
+        objective = objective_of(student, tokenizer, texts, training, chosen, make_job(tmp_path, earlier))
         assert objective is not None
         assert losses_of(student, objective, training) == pytest.approx(0.0, abs=1e-5), name
 
 
 def test_the_teacher_goes_up_only_as_far_as_it_is_looked_at(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages.objective import make_objective
 
     tokenizer, texts, training = inputs_of(earlier)
     for losses, layers in (({"hidden": 1.0}, 2), ({"hidden": 1.0, "angle": 1.0}, 4)):
         chosen = options(losses=losses, layer_map=[[0, 1], [1, 0]])
         job = make_job(tmp_path, earlier)
-        objective = make_objective(random_encoder(SMALLER), tokenizer, texts, training, chosen, job)
+        objective = objective_of(random_encoder(SMALLER), tokenizer, texts, training, chosen, job)
         assert objective is not None
         assert len(objective.teacher.layers) == layers
         assert not any(p.requires_grad for p in objective.teacher.parameters())
@@ -166,27 +236,17 @@ def test_a_resumed_training_with_every_loss_writes_the_same_bytes(
     assert seen == [4, 5, 6]
 
 
-def test_recovery_after_pruning_takes_every_loss_over_a_cut_vocabulary(
-    tmp_path: Path, earlier: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The pruned student numbers its tokens anew; the teacher reads the same words by its own numbers."""
+def test_tokens_are_compared_by_their_names(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    """A student may number its tokens otherwise; the teacher reads the same words by its own numbers."""
     from edgekit.stages import objective
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.tokens import encode, load_tokenizer
 
-    common = {"max_tokens": 16, "epochs": 0.5, "batch_size": 16, "precision": "float32", "losses": EVERY}
-    chosen = prune_torch.Options.model_validate({**common, "heads": 0.5, "ffn": 0.5, "layers": 0.5})
-    job = make_job(tmp_path, earlier)
-    outcome = prune_torch.run(earlier["teacher"], chosen, job)
-    assert outcome.notes[1].startswith("the losses: response 1")
     path = earlier["teacher"].path / "tokenizer.json"
     content = json.loads(path.read_text())
     vocabulary = content["model"]["vocab"]
-    content["model"]["vocab"] = {word: len(vocabulary) - 1 - at if at else 0 for word, at in vocabulary.items()}
-    content["model"]["vocab"] = {w: (at if w == "[PAD]" else at + 1) for w, at in content["model"]["vocab"].items()}
+    content["model"]["vocab"] = {word: len(vocabulary) - at if at else 0 for word, at in vocabulary.items()}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     own, theirs = load_tokenizer(tmp_path / "tokenizer.json", 16), load_tokenizer(path, 16)
-    from edgekit.stages.tokens import encode
-
     texts = ["w1 w2 w3", "w9"]
     assert encode(own, texts) != encode(theirs, texts)
     assert objective.first_difference(own, encode(own, texts), theirs, encode(theirs, texts)) is None
@@ -212,20 +272,22 @@ def test_misfits_are_refused_before_any_training(tmp_path: Path, earlier: dict[s
     content["model"]["unk_token"] = "w1"
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     save_encoder(random_encoder(SMALLER), folder, tmp_path / "tokenizer.json")
-    job = make_job(tmp_path, earlier, {"student": folder})
+    (tmp_path / "more.jsonl").write_text(json.dumps({"text": "w3 w4 w3"}) + "\n")
+    job = make_job(tmp_path, earlier, {"student": folder, "unlabelled": tmp_path / "more.jsonl"})
     with pytest.raises(ConfigError, match=r"distill.losses: hidden compares token by token, .* over the training text"):
         distill_torch.run(teacher, options(losses={"hidden": 1.0, "angle": 1.0}), job)
+    assert not list(job.checkpoints.iterdir()), "before the teachers answer the texts without labels"
+    job = make_job(tmp_path, earlier, {"student": folder})
     assert not list(job.checkpoints.iterdir())
     distill_torch.run(teacher, options(losses={"response": 1.0, "angle": 1.0}, epochs=0.2), job)
     assert (job.work / "model.safetensors").exists()
 
 
 def test_no_teacher_is_run_for_the_response_alone(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages.objective import make_objective
 
     tokenizer, texts, training = inputs_of(earlier)
     job = make_job(tmp_path, earlier)
-    assert make_objective(random_encoder(SMALLER), tokenizer, texts, training, options(), job) is None
+    assert objective_of(random_encoder(SMALLER), tokenizer, texts, training, options(), job) is None
     files = []
     for place, chosen in (("a", options()), ("b", options(losses={"response": 1.0}))):
         job = make_job(tmp_path / place, earlier)

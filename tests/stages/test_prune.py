@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +92,37 @@ def test_a_vocabulary_cut_alone_changes_no_answer(tmp_path: Path, earlier: dict[
 
 
 @pytest.mark.heavy
-def test_the_least_important_goes(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from dataclasses import replace
+def test_recovery_takes_every_loss_over_a_cut_vocabulary(
+    tmp_path: Path, earlier: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pruned student numbers its tokens anew; the teacher reads the same words by its own numbers."""
+    from edgekit.stages import objective
 
+    made: list[Any] = []
+    monkeypatch.setattr(
+        objective, "Objective", lambda *given, kind=objective.Objective: made.append(kind(*given)) or made[0]
+    )
+    losses = {"response": 1.0, "hidden": 0.5, "attention": 0.5, "value_relation": 0.5, "distance": 0.5, "angle": 0.5,
+              "similarity": 0.5}  # fmt: skip
+    dataset = tmp_path / "dataset"  # without one of the most frequent words, so that the cut renumbers nearly all
+    shutil.copytree(earlier["dataset"].path, dataset)
+    (dataset / "train.jsonl").write_text((dataset / "train.jsonl").read_text().replace("film", "plot"))
+    job = make_job(tmp_path, {**earlier, "dataset": replace(earlier["dataset"], path=dataset)})
+    chosen = options(heads=0.5, ffn=0.5, layers=0.5, vocabulary="corpus", epochs=0.5, losses=losses)
+    outcome = prune_torch.run(earlier["teacher"], chosen, job)
+    assert outcome.notes[1].startswith("the losses: response 1, hidden 0.5")
+    own, theirs = vocabulary_of(job.work), vocabulary_of(earlier["teacher"].path)
+    assert len(own) < len(theirs)
+    (sum_of_losses,) = made
+    names = [{number: word for word, number in vocabulary.items()} for vocabulary in (own, theirs)]
+    rows = list(zip(sum_of_losses.training_rows.token_ids, sum_of_losses.teacher_ids, strict=True))
+    assert any(mine != other for mine, other in rows)
+    for mine, other in rows:
+        assert [names[0][number] for number in mine] == [names[1][number] for number in other]
+
+
+@pytest.mark.heavy
+def test_the_least_important_goes(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
     import torch
 
     from edgekit.stages.encoder import load_encoder, save_encoder

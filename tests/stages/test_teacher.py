@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_text import ENOUGH, LABELS, make_job, write_dataset, write_hf
 
+from edgekit.artifact import Outcome
 from edgekit.errors import ConfigError
 from edgekit.stages import teacher_hf
 from edgekit.stages.teacher_hf import Options, read_licence
@@ -162,8 +164,68 @@ def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None
     assert f"{bert / 'tokenizer.json'}: its highest token id is 70000" in message
     other = write_hf(tmp_path / "other", "roberta", labels=3)
     message = refusal(other, tmp_path / "2")
+    assert f"{other}: its labels are LABEL_0, LABEL_1, LABEL_2, those of the data bad, good; possible: teach" in message
+    message = refusal(other, tmp_path / "2b", fine_tune="always")
     assert f"{other}: transformers cannot load it" in message
     roberta = write_hf(tmp_path / "roberta", "roberta")
     assert f"{roberta}: cannot take 40 tokens" in refusal(roberta, tmp_path / "3", max_tokens=40)
     (roberta / "model.safetensors").rename(roberta / "pytorch_model.bin")
     assert f"{roberta}: transformers cannot load it" in refusal(roberta, tmp_path / "4")
+
+
+def run_two(place: Path, folders: list[Path], labels: tuple[str, ...] = LABELS, **changes: object) -> Outcome:
+    place.mkdir(exist_ok=True)
+    dataset = write_dataset(place / "dataset", labels=labels)
+    inputs = {"teacher": folders[0], **{f"teacher {at}": folder for at, folder in enumerate(folders[1:], start=2)}}
+    return teacher_hf.run(dataset, options(**changes), make_job(place, {"dataset": dataset}, inputs))
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("one_thread")
+def test_a_teacher_that_is_taken_as_it_is_has_the_datas_labels(tmp_path: Path) -> None:
+    """Another number of labels would have got a classifier from nothing, averaged in; another order a wrong one."""
+    good = write_hf(tmp_path / "good")
+    for name, labels in (("three", ("bad", "good", "so so")), ("turned", ("good", "bad"))):
+        other = write_hf(tmp_path / name, labels=len(labels))
+        config = json.loads((other / "config.json").read_text())
+        config["id2label"] = {str(at): label for at, label in enumerate(labels)}
+        (other / "config.json").write_text(json.dumps(config))
+        with pytest.raises(
+            ConfigError, match=f"{other}: its labels are {', '.join(labels)}, those of the data bad, go"
+        ):
+            run_two(tmp_path / f"{name} run", [good, other])
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("one_thread")
+def test_nameless_labels_that_answer_worse_than_chance_are_told(tmp_path: Path) -> None:
+    names = ("LABEL_0", "LABEL_1")
+    taught = run_two(tmp_path / "taught", [write_hf(tmp_path / "base", base=True)], **{**ENOUGH, "epochs": 15.0})
+    assert taught.metrics["validation_accuracy"] > 0.9
+    folder = tmp_path / "taught" / "work"
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": dict(enumerate(names)), "label2id": {}}))
+    turned = tmp_path / "turned"
+    shutil.copytree(folder, turned)
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(turned / "model.safetensors")
+    for part in ("classifier.weight", "classifier.bias"):
+        tensors[part] = np.ascontiguousarray(tensors[part][::-1])
+    save_file(tensors, turned / "model.safetensors", metadata={"format": "pt"})
+    notes = run_two(tmp_path / "both", [folder, turned], names).notes
+    (told,) = [note for note in notes if "less often than by chance" in note]
+    assert told.startswith("teacher 2 alone is right in 0.0")
+    assert "LABEL_0 … LABEL_1 may mean other labels than the data's 0 … 1" in told
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("one_thread")
+def test_one_base_checkpoint_given_twice_becomes_two_teachers(tmp_path: Path) -> None:
+    base = write_hf(tmp_path / "base", base=True)
+    run_two(tmp_path / "run", [base, base], **{**ENOUGH, "epochs": 0.5})
+    work = tmp_path / "run" / "work"
+    first, second = ((folder / "model.safetensors").read_bytes() for folder in (work, work / "teacher-2"))
+    assert first != second
+    run_two(tmp_path / "lone", [base], **{**ENOUGH, "epochs": 0.5})
+    assert (tmp_path / "lone" / "work" / "model.safetensors").read_bytes() == first

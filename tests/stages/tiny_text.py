@@ -31,14 +31,16 @@ def tiny_texts(count: int, seed: int) -> list[tuple[str, int]]:
     return rows
 
 
-def write_dataset(folder: Path, train: int = 96, validation: int = 32, test: int = 16) -> Artifact:
+def write_dataset(
+    folder: Path, train: int = 96, validation: int = 32, test: int = 16, labels: tuple[str, ...] = LABELS
+) -> Artifact:
     """The task as a dataset artifact."""
     folder.mkdir()
     counts = {"train": train, "validation": validation, "test": test}
     for seed, (split, count) in enumerate(counts.items()):
         lines = [json.dumps({"text": text, "label": label}) for text, label in tiny_texts(count, seed)]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    record = {"schema": 1, "labels": list(LABELS), "counts": counts, "source": "tiny", "sample_task": False}
+    record = {"schema": 1, "labels": list(labels), "counts": counts, "source": "tiny", "sample_task": False}
     (folder / "dataset.json").write_text(json.dumps(record))
     return Artifact("dataset_text", "key", "dataset", folder, {}, (), {}, 0.0, "")
 
