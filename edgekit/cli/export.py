@@ -11,14 +11,16 @@ from typing import Any
 import click
 
 from .console import json_option, open_console, print_json, size
+from .numbers import Finite
+from .service_options import check_listening
 
 _COMMON = (
     click.argument("bundle", type=click.Path(path_type=Path)),
-    click.option("-o", "--out", type=click.Path(path_type=Path), help="File or folder.  [default: beside the bundle]"),
+    click.option("-o", "--out", type=click.Path(path_type=Path), help="What is written.  [default: beside the bundle]"),
     click.option("--version", "number", help="MAJOR.MINOR.PATCH.  [default: when the bundle was signed]"),
     click.option("--base", default="/var/lib/edgekit", show_default=True, help="Where releases lie on the device."),
     click.option("--python", help="The device's interpreter that has the runtime, where the bundle brings no wheels."),
-    click.option("--health-seconds", type=click.FloatRange(1, 3600), default=300, show_default=True,
+    click.option("--health-seconds", type=Finite(1, 3600), default=300, show_default=True,
                  help="The most that one check may take on the device."),
     click.option("--allow-older", is_flag=True, help="Also where the device runs what was signed later."),
     click.option("--service", is_flag=True, help="Serve it by a systemd unit of the system."),
@@ -28,7 +30,6 @@ _COMMON = (
     click.option("--token-file", help="With --service: a file on the device; needed for a --host that is not local."),
     json_option,
 )  # fmt: skip
-LOOPBACK = ("127.", "::1", "localhost")
 #: What the example of a format needs beside the bundle.
 _EXAMPLES = {"mender": ["--device-type raspberrypi4_64"], "greengrass": ["--bucket s3://acme-fleet"]}
 
@@ -50,7 +51,8 @@ def exporter(write: Callable[..., dict[str, Any]]) -> click.Command:
     def run(bundle: Path, out: Path | None, as_json: bool, **given: Any) -> None:
         from ..bundle import open_bundle
         from ..export import load_format
-        from ..export.parcel import Settings, default_path, make_parcel
+        from ..export.parcel import Settings, make_parcel
+        from ..export.place import default_path
 
         form = load_format(name)
         served = _service(*(given.pop(key) for key in ("service", "host", "port", "socket", "token_file")))
@@ -59,7 +61,8 @@ def exporter(write: Callable[..., dict[str, Any]]) -> click.Command:
             health_s=given.pop("health_seconds"), allow_older=given.pop("allow_older"), service=served,
         )  # fmt: skip
         parcel = make_parcel(open_bundle(bundle), settings)
-        done = form.export(parcel, form.Options(**write(**given)), default_path(out, bundle, form.file_name(parcel)))
+        path = default_path(out, bundle, form.file_name(parcel), form.IS_FOLDER)
+        done = form.export(parcel, form.Options(**write(**given)), path)
         if as_json:
             print_json({**asdict(done), "name": parcel.name, "version": parcel.version, "digest": parcel.digest})
             return
@@ -80,12 +83,7 @@ def _service(
     asked: bool, host: str | None, port: int | None, socket: bool, token_file: str | None
 ) -> dict[str, Any] | None:
     """The fields of the agent's command `service`; refused here: what every device would refuse."""
-    if socket and (host or port):
-        raise click.UsageError("--socket: a Unix socket has no --host and no --port")
-    if token_file and not token_file.startswith("/"):
-        raise click.UsageError(f"--token-file: found '{token_file}', expected a whole path on the device")
-    if host and not host.startswith(LOOPBACK) and not token_file:
-        raise click.UsageError(f"--host {host}: can be reached from outside; that needs a --token-file on the device")
+    check_listening(host, port, socket, token_file)
     fields = {"host": host, "port": port, "socket": socket or None, "token_file": token_file}
     chosen = {key: value for key, value in fields.items() if value is not None}
     if chosen and not asked:

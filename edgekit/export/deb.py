@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 
+from ..agent.systemd import NAME as SERVICE
 from ..atomic import write_bytes
+from ..devicebase import MADE
 from ..errors import ConfigError
 from .parcel import Exported, Parcel
+from .place import writing
 from .tars import EPOCH, gzip, pack
 
 #: As the kernel calls a processor, and as Debian does.
 _ARCHES = {"aarch64": "arm64", "x86_64": "amd64", "armv7l": "armhf", "i686": "i386", "riscv64": "riscv64", None: "all"}
+IS_FOLDER = False
 _MAINTAINER = re.compile(r"[^<>\n,]+ <[^<>@\s]+@[^<>@\s]+>\Z")
 
 _POSTINST = """\
@@ -39,13 +44,21 @@ if [ "$1" = remove ] && [ "${{2:-}}" != in-favour ]; then
     python3 -I -B {folder}/handover.py remove || true
 fi
 """
-#: What the agent made, by name; what the owner put there stays, and so does all that another such package uses.
+#: What the agent made, by name, where it did; what the owner put there stays, and so does all that another such
+#: package uses. A service that no `remove` could end goes here.
 _POSTRM = """\
 #!/bin/sh
 set -e
 if [ "$1" = purge ] && ! ls /usr/lib/edgekit/*/handover.py >/dev/null 2>&1 && [ -d {base} ]; then
     cd {base}
-    rm -rf agent blobs current incoming journal.jsonl lock pending previous releases runtime service.json
+    if [ -f journal.jsonl ] && [ -d releases ]; then
+        if grep -q '"scope": "system"' service.json 2>/dev/null; then
+            if [ -d /run/systemd/system ]; then deb-systemd-invoke stop {service} || true; fi
+            rm -f /etc/systemd/system/{service} /etc/systemd/system/*.wants/{service}
+            if [ -d /run/systemd/system ]; then systemctl --system daemon-reload || true; fi
+        fi
+        rm -rf {made}
+    fi
     cd /
     rmdir --ignore-fail-on-non-empty {base}
 fi
@@ -68,18 +81,18 @@ def export(parcel: Parcel, options: Options, out: Path) -> Exported:
     """Write the package. Raises ConfigError for a maintainer that is none."""
     if not _MAINTAINER.match(options.maintainer):
         raise ConfigError(f"--maintainer {options.maintainer!r}: expected Name <address>: Fleet <fleet@example.com>")
-    files = _files(parcel, options)
-    content = _ar(
-        {
-            "debian-binary": b"2.0\n",
-            "control.tar.gz": gzip(_control(parcel, options, files)),
-            "data.tar.gz": gzip(pack(files, prefix="./")),
-        }
-    )
-    write_bytes(out, content)
-    return Exported(
-        out, hashlib.sha256(content).hexdigest(), len(content), f"sudo apt install {out.absolute()}", parcel.notes
-    )
+    with writing(out):
+        files = _files(parcel, options)
+        content = _ar(
+            {
+                "debian-binary": b"2.0\n",
+                "control.tar.gz": gzip(_control(parcel, options, files)),
+                "data.tar.gz": gzip(pack(files, prefix="./")),
+            }
+        )
+        write_bytes(out, content)
+    after = f"sudo apt install {shlex.quote(str(out.absolute()))}"
+    return Exported(out, hashlib.sha256(content).hexdigest(), len(content), after, parcel.notes)
 
 
 def _files(parcel: Parcel, options: Options) -> dict[str, bytes]:
@@ -119,7 +132,7 @@ def _control(parcel: Parcel, options: Options, files: Mapping[str, bytes]) -> by
     }
     sums = "".join(f"{hashlib.md5(c, usedforsecurity=False).hexdigest()}  {p}\n" for p, c in sorted(files.items()))
     scripts = {
-        name: text.format(folder=_folder(parcel), base=parcel.base).encode()
+        name: text.format(folder=_folder(parcel), base=parcel.base, made=" ".join(MADE), service=SERVICE).encode()
         for name, text in (("postinst", _POSTINST), ("prerm", _PRERM), ("postrm", _POSTRM))
     }
     control = "".join(f"{key}: {value}\n" for key, value in fields.items())

@@ -12,21 +12,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
+import shlex
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..atomic import publish_folder
 from ..errors import ConfigError
 from .parcel import Exported, Parcel
+from .place import write_folder, writing
 
 #: As the kernel calls a processor, and as the nucleus does.
 _ARCHES = {"aarch64": "aarch64", "x86_64": "amd64", "armv7l": "arm"}
+IS_FOLDER = True
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*\Z")
 #: The earliest time that a zip archive can say.
@@ -48,41 +48,34 @@ def file_name(parcel: Parcel) -> str:
 
 
 def export(parcel: Parcel, options: Options, out: Path) -> Exported:
-    """Write recipe and zip. Raises ConfigError for names that Greengrass would not take, or where `out` is in use."""
+    """Write recipe and zip. Raises ConfigError for names that Greengrass would not take, and for the place."""
     component = options.component or f"edgekit.{parcel.name}".replace("+", "-")
-    _check(component, options, out)
-    recipe = json.dumps(_recipe(parcel, component, options), indent=2) + "\n"
-    packed = _zip(parcel.files)
-    work = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        artifacts = work / "artifacts" / component / parcel.version
-        artifacts.mkdir(parents=True)
-        (artifacts / f"{component}.zip").write_bytes(packed)
-        (work / "recipes").mkdir()
-        (work / "recipes" / f"{component}-{parcel.version}.json").write_text(recipe, encoding="utf-8")
-        publish_folder(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    _check(component, options)
+    artifact, about = (
+        f"artifacts/{component}/{parcel.version}/{component}.zip",
+        f"recipes/{component}-{parcel.version}.json",
+    )
+    with writing(out, mark="recipes"):
+        recipe = json.dumps(_recipe(parcel, component, options), indent=2) + "\n"
+        packed = _zip(parcel.files)
+        write_folder(out, {artifact: packed, about: recipe.encode()})
     uri = _uri(component, parcel, options)
     return Exported(
         out,
         hashlib.sha256(packed).hexdigest(),
         len(packed),
-        f"aws s3 cp {out}/artifacts/{component}/{parcel.version}/{component}.zip {uri} && aws greengrassv2 "
-        f"create-component-version --inline-recipe fileb://{out}/recipes/{component}-{parcel.version}.json",
+        f"aws s3 cp {shlex.quote(f'{out}/{artifact}')} {shlex.quote(uri)} && aws greengrassv2 "
+        f"create-component-version --inline-recipe {shlex.quote(f'fileb://{out}/{about}')}",
         parcel.notes + (("the recipe's URI says s3://BUCKET: say yours by --bucket",) if "BUCKET" in uri else ()),
     )
 
 
-def _check(component: str, options: Options, out: Path) -> None:
+def _check(component: str, options: Options) -> None:
     problems = []
     if not _COMPONENT.match(component) or component.startswith("aws.greengrass"):
         problems.append(f"--component {component!r}: expected up to 128 letters, digits and _ . -: com.acme.sentiment")
     if options.bucket != Options.bucket and not _BUCKET.match(options.bucket):
         problems.append(f"--bucket {options.bucket!r}: expected s3://BUCKET or s3://BUCKET/PREFIX")
-    if out.exists() and not (out / "recipes").is_dir():
-        problems.append(f"{out}: exists and is no such export; move it away or choose another folder")
     if problems:
         raise ConfigError(problems)
 

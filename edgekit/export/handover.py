@@ -2,7 +2,7 @@
 
     python3 -I -B handover.py install [--remember]   it runs here, and answers as it did on the host
     python3 -I -B handover.py back DIGEST            what ran before an `install --remember` of this bundle runs again
-    python3 -I -B handover.py remove                 the service ends that was asked for; releases stay
+    python3 -I -B handover.py remove                 the service of what runs ends; releases stay
 
 One line on stderr, exit code 0 or 1. install.json holds what the agent is asked for. Python 3.9 and newer.
 """
@@ -86,11 +86,20 @@ def go_back(request: dict[str, Any], digest: str, meant: str) -> int:
 
 
 def remove(request: dict[str, Any]) -> int:
-    """End the service that came with the bundle."""
-    if not request["service"] or not BOOTED.is_dir():
+    """End the system's service, which came with this bundle or with one before it: it would serve what goes."""
+    if served_by(request) != "system" or not BOOTED.is_dir():
         return 0
-    answer = ask("service", {**request, "action": "remove", "scope": request["service"]["scope"]})
+    answer = ask("service", {**request, "action": "remove", "scope": "system"})
     return say("the service is removed" if answer["ok"] else str(answer["error"]), not answer["ok"])
+
+
+def served_by(request: dict[str, Any]) -> str | None:
+    """Whose systemd serves what runs here: the agent's own note of the service that it installed."""
+    try:
+        note = json.loads(Path(request["base"], "service.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return note.get("scope") if isinstance(note, dict) else None
 
 
 def current(request: dict[str, Any]) -> str | None:

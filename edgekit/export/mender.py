@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,10 @@ from typing import Any
 from ..atomic import write_bytes
 from ..errors import ConfigError
 from .parcel import Exported, Parcel
+from .place import writing
 from .tars import gzip, join, pack
 
+IS_FOLDER = False
 SUFFIX = ".mender"
 #: What the device says it provides, in Mender's words: file system, software, version.
 SOFTWARE = "rootfs-image.edgekit"
@@ -56,13 +59,16 @@ def export(parcel: Parcel, options: Options, out: Path) -> Exported:
     for kind in options.device_types:
         if not _DEVICE_TYPE.match(kind):
             raise ConfigError(f"--device-type {kind!r}: expected letters, digits and . _ + -: raspberrypi4_64")
-    content = _artifact(parcel, options)
-    write_bytes(out, content)
+    with writing(out):
+        content = _artifact(parcel, options)
+        write_bytes(out, content)
+    file = shlex.quote(str(out))
+    by_hand = f"mender-update install {file}; mender-update commit"
     return Exported(
         out,
         hashlib.sha256(content).hexdigest(),
         len(content),
-        f"mender-cli artifacts upload {out}   (one device by hand: mender-update install {out}; mender-update commit)",
+        f"mender-cli artifacts upload {file}   (one device by hand: {by_hand})",
         parcel.notes,
     )
 

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..atomic import publish_folder
 from ..errors import ConfigError
 from .parcel import Exported, Parcel
+from .place import write_folder, writing
 from .tars import pack
 
 #: As the kernel calls a processor, and as the specification does: GOARCH and its variant.
 _ARCHES = {"aarch64": ("arm64", "v8"), "x86_64": ("amd64", None), "armv7l": ("arm", "v7"), "riscv64": ("riscv64", None)}
+IS_FOLDER = True
 _TYPE = "application/vnd.oci.image"
 _LABELS = "org.opencontainers.image"
 
@@ -57,30 +57,28 @@ def file_name(parcel: Parcel) -> str:
 
 def export(parcel: Parcel, options: Options, out: Path) -> Exported:
     """Write the layout's folder. Raises ConfigError for a bundle of no known platform, or where `out` is in use."""
-    if out.exists() and not (out / "oci-layout").is_file():
-        raise ConfigError(f"{out}: exists and is no OCI image layout; move it away or choose another folder")
-    blobs = _Blobs()
-    image = _image(parcel, blobs)
-    index = {"schemaVersion": 2, "mediaType": f"{_TYPE}.index.v1+json", "manifests": [image]}
-    work = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        folder = work / "blobs" / "sha256"
-        folder.mkdir(parents=True)
-        for digest, content in blobs.contents.items():
-            (folder / digest).write_bytes(content)
-        (work / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}', encoding="ascii")
-        (work / "index.json").write_text(json.dumps(index, sort_keys=True, separators=(",", ":")), encoding="ascii")
-        publish_folder(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with writing(out, mark="oci-layout"):
+        blobs = _Blobs()
+        image = _image(parcel, blobs)
+        index = {"schemaVersion": 2, "mediaType": f"{_TYPE}.index.v1+json", "manifests": [image]}
+        files = {f"blobs/sha256/{digest}": content for digest, content in blobs.contents.items()}
+        files["oci-layout"] = b'{"imageLayoutVersion":"1.0.0"}'
+        files["index.json"] = json.dumps(index, sort_keys=True, separators=(",", ":")).encode()
+        write_folder(out, files)
     return Exported(
         out,
         str(image["digest"]).removeprefix("sha256:"),
         sum(map(len, blobs.contents.values())),
-        f"skopeo copy oci:{out}:{parcel.version} docker://REGISTRY/{parcel.name.lower()}:{parcel.version}",
+        _next(parcel, out),
         parcel.notes,
     )
+
+
+def _next(parcel: Parcel, out: Path) -> str:
+    """What pushes it; skopeo ends a path at its first colon."""
+    where, before = (".", f"cd {shlex.quote(str(out))} && ") if ":" in str(out) else (str(out), "")
+    source = shlex.quote(f"oci:{where}:{parcel.version}")
+    return f"{before}skopeo copy {source} docker://REGISTRY/{parcel.name.lower()}:{parcel.version}"
 
 
 def _image(parcel: Parcel, blobs: _Blobs) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..agentfile import build_agent
 from ..bundle import Bundle, unpack
+from ..devicebase import is_own
 from ..errors import BundleError, ConfigError
 from ..sign import read_signature
 
@@ -101,7 +102,7 @@ def make_parcel(bundle: Bundle, settings: Settings) -> Parcel:
         version=settings.version or _signed_version(bundle),
         arch=manifest.get("target", {}).get("arch"),
         about=f"{name}: a model for {package}, which runs where it answers as validated",
-        licence=files["bundle/LICENSE"].decode("utf-8") if "bundle/LICENSE" in files else "unknown\n",
+        licence=files["bundle/LICENSE"].decode("utf-8", "replace") if "bundle/LICENSE" in files else "unknown\n",
         base=settings.base,
         timeout_s=round(TIMES_HEALTH * settings.health_s + WAIT_S),
         brings_runtime=bool(wheels),
@@ -117,7 +118,11 @@ def _problems(settings: Settings) -> list[str]:
     if not _PATH.match(settings.base):
         found.append(
             f"--base {settings.base}: expected a folder of the device, two levels deep or more, "
-            "of letters, digits and . _ + -: /var/lib/edgekit"
+            f"of letters, digits and . _ + -: {BASE}"
+        )
+    elif not is_own(settings.base):
+        found.append(
+            f"--base {settings.base}: is the system's; expected a folder that only edgekit uses: {BASE}, /opt/edgekit"
         )
     if settings.python is not None and not _PATH.match(settings.python):
         found.append(f"--python {settings.python}: expected the path of a Python on the device: /opt/venv/bin/python3")
@@ -154,10 +159,3 @@ def _notes(settings: Settings, package: str, has_wheels: bool, is_signed: bool) 
     if not is_signed and settings.version is None:
         found.append("unsigned, so its version says nothing of what is newer; sign it, or say --version")
     return found
-
-
-def default_path(out: Path | None, bundle: Path, name: str) -> Path:
-    """Where the export goes: `out`, or a file of this name in the folder `out`, or beside the bundle."""
-    if out is None:
-        return bundle.absolute().parent / name
-    return out / name if out.is_dir() else out

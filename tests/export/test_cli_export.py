@@ -64,6 +64,9 @@ def test_an_archive_is_exported_as_its_folder_is(make: Make, tmp_path: Path) -> 
         (["deb", "--base", "/var/../etc"], "--base /var/../etc: expected a folder"),
         (["deb", "--base", "/var/lib/edgekit; rm -rf /x"], "--base /var/lib/edgekit; rm"),
         (["oci", "--base", "var/lib/edgekit"], "--base var/lib/edgekit: expected"),
+        (["deb", "--base", "/usr/bin"], "--base /usr/bin: is the system's; expected a folder that only edgekit uses"),
+        (["deb", "--base", "/usr/lib/edgekit"], "--base /usr/lib/edgekit: is the system's"),
+        (["mender", "--base", "/var/lib"], "--base /var/lib: is the system's"),
         (["mender", "--python", "python3"], "--python python3: expected the path of a Python on the device"),
         (["greengrass", "--version", "1.2"], "--version 1.2: expected MAJOR.MINOR.PATCH"),
         (["greengrass", "--version", "1.2.1000000"], "each a number up to 999999"),
@@ -90,6 +93,13 @@ def test_all_wrong_settings_are_told_at_once(make: Make) -> None:
         (["--service", "--socket", "--port", "9000"], "a Unix socket has no --host and no --port"),
         (["--service", "--host", "0.0.0.0"], "that needs a --token-file on the device"),
         (["--service", "--token-file", "token"], "expected a whole path on the device"),
+        (["--service", "--token-file", ""], "--token-file: found ''"),
+        (["--service", "--host", ""], "--host: found ''"),
+        (["--service", "--host", "localhost.example.com"], "that needs a --token-file on the device"),
+        (["--service", "--host", "127.bogus"], "that needs a --token-file on the device"),
+        (["--service", "--host", "a b", "--token-file", "/x"], "--host: found 'a b'"),
+        (["--health-seconds", "nan"], "--health-seconds"),
+        (["--health-seconds", "inf"], "--health-seconds"),
     ],
 )
 def test_a_service_that_no_device_would_take_is_refused_here(make: Make, words: list[str], said: str) -> None:

@@ -103,6 +103,26 @@ def test_installed_upgraded_refused_removed_and_purged(root: Root, make: Make, t
 
 
 @pytest.mark.skipif(REASON is not None, reason=str(REASON))
+def test_a_purge_takes_what_the_agent_made_and_only_where_it_did(root: Root, make: Make, tmp_path: Path) -> None:
+    deb = package(make(), tmp_path / "out")
+    base, unit = root.path / "var/lib/edgekit", root.path / "etc/systemd/system/edgekit.service"
+    assert root.run("dpkg", "--install", root.bring(deb)).returncode == 0
+    enabled = unit.parent / "multi-user.target.wants" / unit.name
+    unit.write_text("[Unit]\n")  # as a package with --service has left it
+    enabled.symlink_to(unit)
+    (base / "service.json").write_text('{"host": "::1", "scope": "system"}\n')
+    assert root.run("dpkg", "--purge", "edgekit-fake").returncode == 0
+    assert not unit.exists() and not enabled.is_symlink() and not base.exists()
+
+    assert root.run("dpkg", "--install", root.bring(deb)).returncode == 0
+    shutil.rmtree(base / "releases")
+    (base / "journal.jsonl").unlink()
+    (base / "runtime").mkdir()
+    assert root.run("dpkg", "--purge", "edgekit-fake").returncode == 0
+    assert (base / "runtime").is_dir() and (base / "blobs").is_dir()
+
+
+@pytest.mark.skipif(REASON is not None, reason=str(REASON))
 def test_a_package_for_another_processor_is_refused_by_dpkg(root: Root, make: Make, tmp_path: Path) -> None:
     done = root.run("dpkg", "--install", root.bring(package(make(arch="riscv64"), tmp_path / "out")))
     assert done.returncode != 0 and "does not match system" in done.stdout and current(root) is None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from export.conftest import Make
@@ -114,6 +115,27 @@ def test_without_systemd_the_bundle_is_installed_and_the_service_later(put: Put,
         "installed; not served, for systemd does not run here: install it again once it does"
     )
     assert call(folder, "remove") == (0, "")
+
+
+def test_the_service_of_a_package_before_this_one_goes_too(put: Put, make: Make, monkeypatch: Any) -> None:
+    folder = put(make())  # which asks for no service
+    request = json.loads((folder / "install.json").read_text())
+    asked: list[tuple[str, object, object]] = []
+
+    def ask(command: str, fields: dict[str, Any]) -> dict[str, Any]:
+        asked.append((command, fields["action"], fields["scope"]))
+        return {"ok": True}
+
+    monkeypatch.setattr(handover, "ask", ask)
+    monkeypatch.setattr(handover, "BOOTED", folder)
+    record = folder.parent / "base" / "service.json"
+    assert handover.remove(request) == 0 and asked == []
+    record.parent.mkdir()
+    for content in ("{", "[]", '{"scope": "user"}'):
+        record.write_text(content)
+        assert handover.remove(request) == 0 and asked == []
+    record.write_text('{"scope": "system"}')
+    assert handover.remove(request) == 0 and asked == [("service", "remove", "system")]
 
 
 @pytest.mark.parametrize("words", [(), ("Install",), ("install", "now"), ("back",), ("remove", "all")])

@@ -120,5 +120,5 @@ def test_a_bundle_for_no_processor_is_refused(make: Make, tmp_path: Path) -> Non
 
 
 def test_a_folder_in_use_is_left_alone(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="exists and is no OCI image layout"):
+    with pytest.raises(ConfigError, match="exists and is no such export"):
         layout(make(arch="aarch64"), tmp_path)
