@@ -5,8 +5,8 @@
 
 Same student, same texts in the same order, same steps: only the losses and the seed differ. The teacher is one for all
 seeds. Retention is the student's accuracy on the test split ÷ the teacher's, in float32; the best sum is the one with
-the best validation accuracy. What is trained is kept in the store: a run that was cut goes on where it stopped.
-The last line is JSON.
+the best validation accuracy. What is trained is kept in the store: a run that was cut goes on where it stopped, and the
+training that was cut has no time (-). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 
 from edgekit.artifact import Artifact, Job, Outcome
+from edgekit.inputs import resolve_data, resolve_model
 from edgekit.shape import label_names, read_config
-from edgekit.stages import code_digest, dataset_text, distill_torch, teacher_hf
+from edgekit.stages import code_digest, dataset_text, distill_torch, installed_version, load_stage, teacher_hf
 from edgekit.store import Store
 from edgekit.tasks import text_classification
 
@@ -72,8 +73,9 @@ def main() -> None:
         print(f"{'losses':22}{'retention':>10}{'±':>8}{'least':>8}{'most':>8}{'agreement':>11}{'s/training':>12}")
         for variant, row in result["variants"].items():
             kept = row["retention"]
+            whole = [seconds for seconds in row["seconds"] if seconds is not None]
             print(f"{variant:22}{mean(kept):10.4f}{row['spread']:8.4f}{min(kept):8.4f}{max(kept):8.4f}"
-                  f"{mean(row['agreement']):11.4f}{mean(row['seconds']):12.1f}")  # fmt: skip
+                  f"{mean(row['agreement']):11.4f}{f'{mean(whole):.1f}' if whole else '-':>12}")  # fmt: skip
     options = {k: v for k, v in vars(given).items() if not isinstance(v, Path)}
     print(json.dumps({"bench": "distill", "options": options, "variants": VARIANTS, "results": results}))
 
@@ -84,7 +86,7 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     source = given.texts_from / name
     labels = label_names(read_config(given.teacher)) if DATASETS[name] else ()
     dataset = kept(
-        store, "dataset", {"source": str(source), "texts": given.texts, "labels": labels}, {"data": source}, {}, 0,
+        store, "dataset_text", {"texts": given.texts, "labels": labels}, {"data": source}, {}, 0,
         lambda job: write_dataset(job, labels, given.texts),
     )  # fmt: skip
     tune = {} if DATASETS[name] else {"fine_tune": "always", "epochs": given.teacher_epochs}
@@ -105,9 +107,10 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
             row["retention"].append(float((answers == examples.labels).mean()) / best)
             row["agreement"].append(float((answers == wanted).mean()))
             row["validation"].append(student.metrics["validation_accuracy"])
-            row["seconds"].append(student.seconds)
+            row["seconds"].append(None if student.metrics["resumed"] else student.seconds)
+            since = " since it was resumed" if student.metrics["resumed"] else ""
             print(f"{name}, seed {seed}, {variant}: retention {row['retention'][-1]:.4f}, "
-                  f"{student.metrics['steps']} steps, {student.seconds:.0f} s", flush=True)  # fmt: skip
+                  f"{student.metrics['steps']} steps, {student.seconds:.0f} s{since}", flush=True)  # fmt: skip
     spread = {v: stdev(row["retention"]) if given.seeds > 1 else 0.0 for v, row in rows.items()}
     return {
         "teacher_accuracy": best,
@@ -143,9 +146,17 @@ def kept(
     store: Store, stage: str, options: Mapping[str, Any], inputs: dict[str, Path], earlier: dict[str, Artifact],
     seed: int, run: Callable[[Job], Outcome],
 ) -> Artifact:  # fmt: skip
-    """A step's artifact from the store, made where it is missing; unlike a build's, only its own seed is in its key."""
-    code = code_digest("dataset_text" if stage == "dataset" else stage)
-    parts = [stage, code, dict(options), sorted(map(str, inputs.values())), [a.key for a in earlier.values()], seed]
+    """A step's artifact from the store, made where it is missing; unlike a build's, only its own seed is in its key.
+
+    The other parts of the key are what it depends on: code, options, the contents of the inputs, and the versions of
+    the frameworks. The metric `resumed` says that `seconds` counts only the last of several runs.
+    """
+    parts = {
+        "stage": stage, "code": code_digest(stage), "options": dict(options), "seed": seed,
+        "inputs": {role: digest(role, path) for role, path in inputs.items()},
+        "earlier": [a.key for a in earlier.values()],
+        "versions": {package: installed_version(package) for package in load_stage(stage).USES},
+    }  # fmt: skip
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     name = f"{stage}-{key[:16]}"
     with store.lock(name):
@@ -153,6 +164,7 @@ def kept(
         if found:
             return found
         folder = store.open_work(name)
+        resumed = any((folder / "checkpoints").iterdir())
         told = 0.0
 
         def progress(done: int, total: int, unit: str, note: str) -> None:
@@ -164,11 +176,17 @@ def kept(
         began = time.monotonic()
         outcome = run(Job(folder / "work", folder / "checkpoints", inputs, earlier, progress, seed))
         record = {
-            "stage": stage, "key": key, "format": "dataset" if stage == "dataset" else "torch",
-            "metrics": dict(outcome.metrics), "notes": list(outcome.notes), "versions": {},
+            "stage": stage, "key": key, "format": load_stage(stage).PRODUCES,
+            "metrics": {**outcome.metrics, "resumed": resumed}, "notes": list(outcome.notes),
+            "versions": {package: version for package, version in parts["versions"].items() if version},
             "seconds": round(time.monotonic() - began, 2), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
         return store.publish(name, record)
+
+
+def digest(role: str, path: Path) -> str:
+    """What an input holds, wherever it lies."""
+    return resolve_data(str(path)).digest if role == "data" else resolve_model(str(path), role).digest
 
 
 def answer(folder: Path, texts: list[str]) -> np.ndarray:

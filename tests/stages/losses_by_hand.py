@@ -1,4 +1,4 @@
-"""Losses and an encoder's insides over one text at a time, in float64: what sums over padded batches are held against."""
+"""Losses and an encoder over one text at a time, in float64: what sums over padded batches are held against."""
 
 from __future__ import annotations
 
