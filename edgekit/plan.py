@@ -171,13 +171,13 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, toolchain: Tool
     steps = [s.step for s in recipe.stage]
     second = inputs.more_teachers[0] if inputs.more_teachers else None
     for option, given, readers in (
-        ("student", student, ("distill",)),
-        ("unlabelled", inputs.unlabelled, ("distill",)),
-        ("teacher", second, ("distill", "prune")),  # else nothing learns from its answers
+        ("--student", student, ("distill",)),
+        ("--unlabelled", inputs.unlabelled, ("distill",)),
+        ("a second --teacher", second, ("distill", "prune")),  # else nothing learns from its answers
     ):
         if given and not set(readers).intersection(steps):
             found = f"recipe {recipe.name} has no {' or '.join(readers)} step"
-            raise PlanError(f"{found}, so --{option} {given.name} would never be used")
+            raise PlanError(f"{found}, so {option} {given.name} would never be used")
     for more in inputs.classifiers[1:]:
         if more.labels != (first := inputs.classifiers[0]).labels:
             raise PlanError(

@@ -224,7 +224,7 @@ def test_teachers_that_are_averaged_have_the_same_labels() -> None:
 def test_several_teachers_need_a_step_that_learns_from_their_answers(tmp_path: Path) -> None:
     data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
     inputs = Inputs(data=data, teacher=model(), more_teachers=(replace(model(), name="other"),))
-    with pytest.raises(PlanError, match="no distill or prune step, so --teacher other would never be used"):
+    with pytest.raises(PlanError, match="no distill or prune step, so a second --teacher other would never be used"):
         plan("int8-ptq", "raspberrypi", inputs)
     assert plan("int8-ptq", "raspberrypi", replace(inputs, more_teachers=()))
     own = tmp_path / "own.toml"
