@@ -55,7 +55,7 @@ def export(parcel: Parcel, options: Options, out: Path) -> Exported:
         f"artifacts/{component}/{parcel.version}/{component}.zip",
         f"recipes/{component}-{parcel.version}.json",
     )
-    with writing(out, mark="recipes"):
+    with writing(out, lambda folder: _is_only(component, folder)):
         recipe = json.dumps(_recipe(parcel, component, options), indent=2) + "\n"
         packed = _zip(parcel.files)
         write_folder(out, {artifact: packed, about: recipe.encode()})
@@ -68,6 +68,12 @@ def export(parcel: Parcel, options: Options, out: Path) -> Exported:
         f"create-component-version --inline-recipe {shlex.quote(f'fileb://{out}/{about}')}",
         parcel.notes + (("the recipe's URI says s3://BUCKET: say yours by --bucket",) if "BUCKET" in uri else ()),
     )
+
+
+def _is_only(component: str, folder: Path) -> bool:
+    """Whether a folder holds versions of this component, and of no other."""
+    recipes = [path.name for path in folder.glob("recipes/*")]
+    return bool(recipes) and all(name.startswith(f"{component}-") for name in recipes)
 
 
 def _check(component: str, options: Options) -> None:

@@ -57,7 +57,7 @@ def file_name(parcel: Parcel) -> str:
 
 def export(parcel: Parcel, options: Options, out: Path) -> Exported:
     """Write the layout's folder. Raises ConfigError for a bundle of no known platform, or where `out` is in use."""
-    with writing(out, mark="oci-layout"):
+    with writing(out, _is_layout_of_ours):
         blobs = _Blobs()
         image = _image(parcel, blobs)
         index = {"schemaVersion": 2, "mediaType": f"{_TYPE}.index.v1+json", "manifests": [image]}
@@ -72,6 +72,16 @@ def export(parcel: Parcel, options: Options, out: Path) -> Exported:
         _next(parcel, out),
         parcel.notes,
     )
+
+
+def _is_layout_of_ours(folder: Path) -> bool:
+    """Whether a folder is a layout of one image, an exported bundle's."""
+    try:
+        (image,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+        manifest = json.loads((folder / "blobs" / image["digest"].replace(":", "/")).read_bytes())
+        return "io.edgekit.bundle.digest" in manifest["annotations"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _next(parcel: Parcel, out: Path) -> str:

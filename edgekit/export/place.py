@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,13 +28,14 @@ def default_path(out: Path | None, bundle: Path, name: str, is_folder: bool) -> 
 
 
 @contextmanager
-def writing(out: Path, mark: str | None = None) -> Iterator[None]:
+def writing(out: Path, is_older: Callable[[Path], bool] | None = None) -> Iterator[None]:
     """Check that `out` can be written; what fails later is told in one line too. Raises ConfigError.
 
-    `mark` is what a folder of the same format holds, which is replaced then; None for a format of one file.
+    `is_older` says of a folder whether it is such an export and no more, which is replaced; None for a format of one
+    file.
     """
     with _explained(out):
-        _check(out, mark)
+        _check(out, is_older)
         yield
 
 
@@ -51,21 +52,21 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _check(out: Path, mark: str | None) -> None:
+def _check(out: Path, is_older: Callable[[Path], bool] | None) -> None:
     parent = out.absolute().parent
     if not parent.is_dir():
         raise ConfigError(f"{out}: no folder {parent}; make it first")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError(f"{out}: no permission to write in {parent}; choose another folder")
-    if mark is None and out.exists() and not out.is_file():
+    if is_older is None and out.exists() and not out.is_file():
         raise ConfigError(f"{out}: is no file; choose another name")
-    if mark is not None and (out.is_symlink() or not _is_free(out, mark)):
+    if is_older is not None and (out.is_symlink() or not _is_free(out, is_older)):
         raise ConfigError(f"{out}: exists and is no such export; move it away or choose another folder")
 
 
-def _is_free(out: Path, mark: str) -> bool:
+def _is_free(out: Path, is_older: Callable[[Path], bool]) -> bool:
     """Whether nothing is lost with what is there."""
-    return not out.exists() or (out.is_dir() and ((out / mark).exists() or not any(out.iterdir())))
+    return not out.exists() or (out.is_dir() and (not any(out.iterdir()) or is_older(out)))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -51,6 +52,21 @@ def test_a_second_export_takes_the_place_of_the_first(make: Make, tmp_path: Path
         written.append(files(out))
     assert len(written[0]) == len(written[1]) and {"recipes", "oci-layout"} & written[1]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("form", FOLDERS)
+def test_a_folder_with_exports_of_others_is_left_alone(make: Make, tmp_path: Path, form: str) -> None:
+    out, bundle = tmp_path / "out", make(arch="aarch64").path
+    assert edgekit(form, bundle, "-o", out).exit_code == 0
+    if form == "oci":
+        index = json.loads((out / "index.json").read_text())
+        index["manifests"] *= 2
+        (out / "index.json").write_text(json.dumps(index))
+    else:
+        (out / "recipes" / "com.acme.other-1.0.0.json").write_text("{}")
+    before = files(out)
+    assert "exists and is no such export" in refused(form, bundle, "-o", out)
+    assert files(out) == before
 
 
 @pytest.mark.parametrize("form", FORMATS)
