@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "card": set(),
     "tarball": {"errors", "ondevice"},
     "bundle": {"artifact", "atomic", "card", "errors", "ondevice", "tarball"},
-    "wheels": {"errors", "plan", "wheels"},
+    "wheels": {"errors", "plan", "stages", "wheels"},
     "build": {"artifact", "bundle", "errors", "plan", "quiet", "stages", "store", "wheels"},
     "doctor": {"errors", "stages", "ondevice"},
     "documents": {"errors"},

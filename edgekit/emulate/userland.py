@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
 from ..atomic import publish_folder
 from ..errors import ProfileError
+from ..ondevice.runtimes.buckets import installed_version
 
 #: Debian 12, the base of Raspberry Pi OS "bookworm"; what Python and the runtimes' libraries need of it.
 SUITE = "bookworm"
@@ -75,7 +75,7 @@ def fetch_wheels(cache: Path, requirements: str, python: str, glibc_minor: int, 
     def fill(folder: Path) -> None:
         names = dict.fromkeys(re.split("[<>=~!; ]", line)[0] for line in requirements.splitlines())
         report(f"fetching aarch64 wheels, once: {', '.join(names)}")
-        if find_spec("pip") is None:
+        if installed_version("pip") is None:
             raise ProfileError(f"{sys.executable}: has no pip, which fetches the device's wheels: install pip there")
         listed = folder / "requirements.txt"
         folder.mkdir()

@@ -45,7 +45,10 @@ def load_stage(name: str) -> ModuleType:
 
 @cache
 def installed_version(distribution: str) -> str | None:
-    """The version of an installed distribution, without importing it; None where it is missing."""
+    """The version of an installed distribution, without importing it; None where it is missing.
+
+    Not by `find_spec`: to ask setuptools' finder for pip is to lose its distutils, which TFMOT and torch import.
+    """
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..errors import StageError
 from ..plan import Step
+from ..stages import installed_version
 from .explain import explain
 from .name import Version, normal_name, parse_version, parse_wheel
 
@@ -57,7 +57,7 @@ def fetch_wheels(wanted: Wanted, folder: Path, progress: Callable[[int, int, str
 
     Raises StageError with one line for a wheel that does not exist, an index out of reach, and a Python without pip.
     """
-    if find_spec("pip") is None:
+    if installed_version(PIP) is None:
         raise StageError(f"wheels: {sys.executable} has no pip, which fetches them: {sys.executable} -m ensurepip")
     versions = sorted(_version(python) for python in wanted.pythons)
     for number, python in enumerate(versions):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -147,3 +149,18 @@ def test_pythons_that_cannot_be_meant(words: list[str], line: str) -> None:
     done = CliRunner().invoke(cli, ["build", "--recipe", "int8-ptq", "--target", "raspberrypi", *words])
     assert done.exit_code == 2
     assert line in done.output
+
+
+def test_looking_for_pip_leaves_this_process_its_distutils(tmp_path: Path) -> None:
+    """setuptools' finder takes its own away for good, once it is asked for pip: TFMOT and torch need it afterwards."""
+    code = f"""
+from pathlib import Path
+from edgekit.wheels import fetch
+fetch._download = lambda *_: None
+wanted = fetch.Wanted(requirements=(), arch="aarch64", glibc="2.27", pythons=("3.11",))
+fetch.fetch_wheels(wanted, Path({str(tmp_path)!r}), lambda *_: None)
+import distutils
+print(distutils.__file__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "setuptools" in done.stdout, done.stdout
