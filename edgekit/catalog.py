@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import ConfigError, did_you_mean
-from .refusals import refusal_of
+from .refusals import REFUSALS
 
 Kind = Literal["recipes", "targets"]
 
@@ -51,8 +51,8 @@ def find(kind: Kind, name: str) -> Path:
     others = aliases(kind)
     if name in others:
         return folder(kind) / f"{others[name]}.toml"
-    refusal = refusal_of(name) if kind == "targets" else None
-    if refusal:
+    refusal = next((r for r in REFUSALS if name in r.targets), None) if kind == "targets" else None
+    if refusal:  # by name: a slip of the pen may fit the pattern of others
         raise ConfigError(f"target {name}: {refusal.line}")
     hint = did_you_mean(name, [*names(kind), *others])
     raise ConfigError(f"no {kind[:-1]} '{name}'{hint}; a file of your own works by its path")
