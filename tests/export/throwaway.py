@@ -14,11 +14,11 @@ PLACE = "/mnt"  # mounted on in a namespace of its own, so nothing outside sees 
 _MOUNT = f"""
 set -e
 mount -t tmpfs none {PLACE}
-mkdir {PLACE}/upper {PLACE}/work {PLACE}/root
-mount -t overlay none -o lowerdir=/,upperdir={PLACE}/upper,workdir={PLACE}/work {PLACE}/root
-for folder in proc dev; do mount --rbind /$folder {PLACE}/root/$folder; done
-mount -t tmpfs none {PLACE}/root/run
-rm -rf {PLACE}/root/var/lib/edgekit* {PLACE}/root/data/mender {PLACE}/root/etc/mender/*
+mkdir {PLACE}/upper {PLACE}/scratch {PLACE}/tree
+mount -t overlay none -o lowerdir=/,upperdir={PLACE}/upper,workdir={PLACE}/scratch {PLACE}/tree
+for folder in proc dev; do mount --rbind /$folder {PLACE}/tree/$folder; done
+mount -t tmpfs none {PLACE}/tree/run
+rm -rf {PLACE}/tree/var/lib/edgekit* {PLACE}/tree/data/mender {PLACE}/tree/etc/mender/*
 echo ready
 exec sleep 600
 """
@@ -47,11 +47,11 @@ class Root:
     @property
     def path(self) -> Path:
         """Where its files can be seen from outside."""
-        return Path(f"/proc/{self.pid}/root{PLACE}/root")
+        return Path(f"/proc/{self.pid}/root{PLACE}/tree")
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a program in it; its output as text, both streams together."""
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "chroot", f"{PLACE}/root", *words]
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "chroot", f"{PLACE}/tree", *words]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
         return subprocess.run(
             enter, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
