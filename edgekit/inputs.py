@@ -79,18 +79,22 @@ class Inputs:
         teachers = (*((self.teacher,) if self.teacher else ()), *self.more_teachers)
         return tuple(teacher for teacher in teachers if teacher.is_classifier)
 
+    @property
+    def _further(self) -> dict[str, ModelSource]:
+        """The teachers after the first by their roles."""
+        return {f"teacher {at}": model for at, model in enumerate(self.more_teachers, start=2)}
+
     def paths(self) -> dict[str, Path]:
         """The user's files by role, for the stages."""
         given = {"teacher": self.teacher, "student": self.student, "data": self.data, "unlabelled": self.unlabelled}
         paths = {role: source.path for role, source in given.items() if source and source.path}
-        return paths | {f"teacher {at}": model.path for at, model in enumerate(self.more_teachers, start=2)}
+        return paths | {role: model.path for role, model in self._further.items()}
 
     def read_by(self, step: str) -> dict[str, str]:
         """The user's files that a step reads: role -> digest."""
-        more = {f"teacher {at}": model for at, model in enumerate(self.more_teachers, start=2)}
         roles: dict[str, Mapping[str, DataSource | ModelSource | None]] = {
             "dataset": {"data": self.data},
-            "teacher": {"teacher": self.teacher, **more},
+            "teacher": {"teacher": self.teacher, **self._further},
             "distill": {"student": self.student, "unlabelled": self.unlabelled},
         }
         return {role: source.digest for role, source in roles.get(step, {}).items() if source}

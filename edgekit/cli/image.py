@@ -16,7 +16,8 @@ from .numbers import SECONDS
 from .service_options import check_listening
 
 if TYPE_CHECKING:
-    from ..image import ImageResult, Step
+    from ..flash import Step
+    from ..image import ImageResult
 
 _CLEAR = "\r\x1b[K"
 

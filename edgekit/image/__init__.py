@@ -21,6 +21,6 @@ firstboot.py   what is laid into the image for the first boot
 from __future__ import annotations
 
 from .firstboot import WAYS, Way
-from .steps import ImageOptions, ImageResult, Step, make_image
+from .steps import ImageOptions, ImageResult, make_image
 
-__all__ = ["WAYS", "ImageOptions", "ImageResult", "Step", "Way", "make_image"]
+__all__ = ["WAYS", "ImageOptions", "ImageResult", "Way", "make_image"]

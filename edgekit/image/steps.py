@@ -17,6 +17,7 @@ from ..atomic import sync_folder
 from ..bundle import Bundle, unpack
 from ..devicebase import is_own, is_within
 from ..errors import BundleError, ConfigError
+from ..flash import Step
 from ..sign import check as check_signature
 from .copy import copy_image, finish
 from .ext import ExtFiles, File
@@ -51,15 +52,6 @@ class ImageOptions:
     signers: Path | None = None  # who may sign for this board, from now on
     health_s: float = 300.0
     replace: bool = False
-
-
-@dataclass(frozen=True)
-class Step:
-    """A finished step."""
-
-    name: str
-    seconds: float
-    note: str = ""
 
 
 @dataclass
