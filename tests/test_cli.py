@@ -89,6 +89,7 @@ def test_plan_says_what_is_cached_and_what_stands_in(tmp_path: Path) -> None:
         (["inspect", "/no/such/bundle"], 6, "/no/such/bundle"),
         (["run", "/no/such/bundle", "text"], 6, "/no/such/bundle"),
         (["store", "rm", "nothing", "--store", "{tmp}"], 7, "no step 'nothing'"),
+        (["store", "gc", "--days", "nan", "--store", "{tmp}"], 2, "nan is not a number that can be counted with"),
     ],
 )
 def test_bad_input_is_one_line_and_a_code(words: list[str], code: int, said: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from .console import duration, json_option, open_console, print_json, print_table, size
+from .numbers import Finite
 from .options import open_store, store_option
 
 
@@ -41,7 +42,7 @@ def list_steps(store_path: Path | None, as_json: bool) -> None:
 @command.command("gc", epilog="Example: edgekit store gc --days 7")
 @click.option(
     "--days",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=30.0,
     show_default=True,
     help="Remove what no build has used for so long.",
