@@ -9,7 +9,8 @@ import pytest
 from image import board, images
 
 from edgekit.bundle import open_bundle
-from edgekit.image import ImageOptions, Step, Way, make_image
+from edgekit.flash import Step
+from edgekit.image import ImageOptions, Way, make_image
 
 pytestmark = [
     pytest.mark.heavy,
