@@ -12,17 +12,14 @@ from pydantic import Field
 from ..artifact import Artifact, Job, Outcome
 from ..ondevice.runtimes import openvino as runtime
 from ..steps import Quantize
-from ..tasks import text_classification
+from .calibration import calibration_token_ids
 from .convert_openvino import ir_bytes, save_ir
-from .tokens import encode, load_tokenizer
+from .tokens import load_tokenizer
 
 ACCEPTS = "ir"
 PRODUCES = "ir"
 USES = ("openvino", "nncf", "tokenizers")
 EXTRA = "openvino"
-
-#: Training texts that the calibration texts are drawn from: the first ones, which stand in random order.
-POOL = 20_000
 
 
 class Options(Quantize):
@@ -44,14 +41,12 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     openvino = runtime.library()
     import nncf
 
-    examples = text_classification.load(job.earlier["dataset"].path, "train", POOL)
-    token_ids = encode(load_tokenizer(source.path / "tokenizer.json", options.max_tokens), examples.texts)
-    lengths = np.array([len(ids) for ids in token_ids])
-    rows = calibration_rows(lengths, examples.labels, options.calibration_samples, job.seed)
+    tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
+    token_ids = calibration_token_ids(job, tokenizer, options.calibration_samples)
     network = nncf.quantize(
         openvino.Core().read_model(source.path / "model.xml"),
-        nncf.Dataset([token_ids[row] for row in rows], _Feed(job, 2 * len(rows))),
-        subset_size=len(rows),
+        nncf.Dataset(token_ids, _Feed(job, 2 * len(token_ids))),
+        subset_size=len(token_ids),
         model_type=nncf.ModelType.TRANSFORMER,
         target_device=nncf.TargetDevice(options.target_device),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
@@ -62,7 +57,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     save_ir(network, job.work)
     shutil.copyfile(source.path / "tokenizer.json", job.work / "tokenizer.json")
     return Outcome(
-        {"bytes": ir_bytes(job.work), "bytes_before": ir_bytes(source.path), "calibration_samples": len(rows)}
+        {"bytes": ir_bytes(job.work), "bytes_before": ir_bytes(source.path), "calibration_samples": len(token_ids)}
     )
 
 
@@ -76,21 +71,6 @@ class _Feed:
         self.done += 1
         self.job.progress(min(self.done, self.total), self.total, "texts", "calibration")
         return {"input_ids": np.array([token_ids], np.int32), "attention_mask": np.ones((1, len(token_ids)), np.int32)}
-
-
-def calibration_rows(lengths: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], count: int, seed: int) -> list[int]:
-    """About `count` rows with every label in its share, and within a label texts of all lengths evenly.
-
-    A label's rows are sorted by length and cut into as many groups as it gives rows; one of each group is drawn.
-    """
-    random = np.random.default_rng(seed)
-    rows: list[int] = []
-    for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        mine = mine[np.argsort(lengths[mine], kind="stable")]
-        wanted = max(1, round(count * len(mine) / len(labels)))
-        rows += [int(random.choice(group)) for group in np.array_split(mine, min(wanted, len(mine)))]
-    return sorted(rows)
 
 
 def look_up_int8_rows(network: Any) -> None:

@@ -25,7 +25,7 @@ from edgekit.ondevice import verify
 from edgekit.ondevice.errors import OnDeviceError
 from edgekit.ondevice.infer import Predictor
 from edgekit.stages import convert_openvino, quantize_nncf, sparsify_nncf, validate
-from edgekit.stages.quantize_nncf import calibration_rows
+from edgekit.stages.calibration import calibration_rows
 
 ROOT = Path(__file__).parents[2]
 BUCKETS = (4, 8, 16)

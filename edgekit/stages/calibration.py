@@ -1,0 +1,37 @@
+"""The calibration set: training texts of every label and of all lengths, over which static INT8 ranges are fixed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..artifact import Job
+from ..tasks import text_classification
+from .tokens import encode
+
+#: Training texts that the calibration texts are drawn from: the first ones, which stand in random order.
+POOL = 20_000
+
+
+def calibration_token_ids(job: Job, tokenizer: Any, count: int) -> list[list[int]]:
+    """The token ids of about `count` calibration texts of the job's dataset; the same ones for every toolchain."""
+    examples = text_classification.load(job.earlier["dataset"].path, "train", POOL)
+    token_ids = encode(tokenizer, examples.texts)
+    lengths = np.array([len(ids) for ids in token_ids])
+    return [token_ids[row] for row in calibration_rows(lengths, examples.labels, count, job.seed)]
+
+
+def calibration_rows(lengths: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], count: int, seed: int) -> list[int]:
+    """About `count` rows with every label in its share, and within a label texts of all lengths evenly.
+
+    A label's rows are sorted by length and cut into as many groups as it gives rows; one of each group is drawn.
+    """
+    random = np.random.default_rng(seed)
+    rows: list[int] = []
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        mine = mine[np.argsort(lengths[mine], kind="stable")]
+        wanted = max(1, round(count * len(mine) / len(labels)))
+        rows += [int(random.choice(group)) for group in np.array_split(mine, min(wanted, len(mine)))]
+    return sorted(rows)
