@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ SPLIT_NAMES = {
 #: Column names that say what a column is, in the order of preference.
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "utterance", "question", "query", "comment", "body",
               "document", "article", "tweet", "description", "title")  # fmt: skip
+#: Names of two columns whose texts belong together, as in GLUE's MRPC, RTE, QNLI, QQP and MNLI.
+PAIR_NAMES = (("sentence1", "sentence2"), ("sentence 1", "sentence 2"), ("premise", "hypothesis"),
+              ("question", "sentence"), ("question1", "question2"), ("text", "text pair"), ("text1", "text2"),
+              ("text a", "text b"), ("sentence a", "sentence b"))  # fmt: skip
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "class index",
                "label text", "label name", "classification", "polarity", "rating", "stars", "gold label")  # fmt: skip
 
@@ -39,11 +43,13 @@ class Table:
     """Columns of equal length, every cell a string; a missing value is the empty string.
 
     `has_header` is False where the file names no columns; they are then called "column 1", "column 2", …
+    `lists` are the columns of JSON or Parquet whose every value is a list of strings or numbers, or missing (None).
     """
 
     path: Path
     columns: Mapping[str, Sequence[str]]
     has_header: bool = True
+    lists: Mapping[str, Sequence[Sequence[Any] | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -217,7 +223,7 @@ def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], named: Colle
     columns = [{cells[at] for cells in body} for at in range(len(first))]
     if any(cell in values for cell, values in zip(first, columns, strict=True)):
         return False
-    known = {normal(n) for n in (*TEXT_NAMES, *LABEL_NAMES, *named)}
+    known = {normal(n) for n in (*TEXT_NAMES, *(n for pair in PAIR_NAMES for n in pair), *LABEL_NAMES, *named)}
     if any(normal(cell) in known for cell in first):
         return True
     words = all(re.fullmatch(r"[A-Za-z_][\w .\-]{0,39}", cell) for cell in first)
@@ -225,7 +231,7 @@ def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], named: Colle
 
 
 def _read_json_lines(path: Path, text: str) -> Table:
-    """One JSON object a line. A column that ever holds a list or an object is left out."""
+    """One JSON object a line."""
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -272,7 +278,7 @@ def class_names(values: Sequence[Any], names: Sequence[str] | None) -> list[Any]
 
 
 def from_values(path: Path, columns: Mapping[str, Sequence[Any]]) -> Table:
-    """A table of values from JSON or Parquet: numbers become text, columns of lists and objects are left out."""
+    """A table of values from JSON or Parquet: numbers become text, columns of objects or of mixed kinds are left out."""
     flat = {
         name: ["" if v is None or v != v else str(v) for v in values]  # NaN is pandas' missing value
         for name, values in columns.items()
@@ -280,4 +286,12 @@ def from_values(path: Path, columns: Mapping[str, Sequence[Any]]) -> Table:
     }
     if not flat or not len(next(iter(flat.values()))):
         raise ConfigError(f"{path}: has no rows with plain values")
-    return Table(path, flat)
+    lists = {name: list(values) for name, values in columns.items() if name not in flat and _of_lists(values)}
+    return Table(path, flat, lists=lists)
+
+
+def _of_lists(values: Sequence[Any]) -> bool:
+    """Whether each value that is there is a list of strings or numbers."""
+    return all(
+        v is None or (isinstance(v, list) and all(isinstance(x, str | int | float) for x in v)) for v in values
+    )
