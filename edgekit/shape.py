@@ -17,6 +17,13 @@ from .errors import ConfigError
 #: Architectures that edgekit's own encoder, and so distillation, pruning and the Keras twin, know.
 FAMILIES = ("bert", "distilbert")
 
+#: What a model answers for, and what the name of its architecture then ends with: a label for the whole text, a label
+#: for each token, or start and end of a span.
+Answers = Literal["text", "tokens", "span"]
+HEADS: dict[Answers, str] = {
+    "text": "ForSequenceClassification", "tokens": "ForTokenClassification", "span": "ForQuestionAnswering",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class LayerShape:
@@ -29,7 +36,7 @@ class LayerShape:
 
 @dataclass(frozen=True)
 class Shape:
-    """All sizes of an encoder with a classifier on its first token."""
+    """All sizes of an encoder with a classifier on its first token, or on each."""
 
     family: str
     vocabulary: int
@@ -42,6 +49,7 @@ class Shape:
     layer_norm_eps: float = 1e-12
     pad_id: int = 0
     dropout: float = 0.1
+    answers: Answers = "text"
 
     @property
     def head(self) -> Literal["pooler", "pre_classifier"]:
@@ -58,7 +66,8 @@ class Shape:
             for layer in self.layers
             for w in (layer.heads * layer.head_dim,)
         )
-        return embeddings + layers + h * h + h + (h + 1) * len(self.labels)
+        head = h * h + h if self.answers == "text" else 0
+        return embeddings + layers + head + (h + 1) * len(self.labels)
 
     @property
     def macs_per_token(self) -> int:
@@ -79,14 +88,14 @@ class Shape:
         first = self.layers[0]
         if self.family == "distilbert":
             sizes = {
-                "architectures": ["DistilBertForSequenceClassification"],
+                "architectures": [f"DistilBert{HEADS[self.answers]}"],
                 "dim": self.hidden, "n_layers": len(self.layers), "n_heads": first.heads, "hidden_dim": first.ffn,
                 "activation": self.activation, "dropout": self.dropout, "attention_dropout": self.dropout,
                 "seq_classif_dropout": self.dropout, "sinusoidal_pos_embds": False,
             }  # fmt: skip
         else:
             sizes = {
-                "architectures": ["BertForSequenceClassification"],
+                "architectures": [f"Bert{HEADS[self.answers]}"],
                 "hidden_size": self.hidden, "num_hidden_layers": len(self.layers), "num_attention_heads": first.heads,
                 "intermediate_size": first.ffn, "hidden_act": self.activation, "type_vocab_size": self.token_types,
                 "hidden_dropout_prob": self.dropout, "attention_probs_dropout_prob": self.dropout,
@@ -126,7 +135,13 @@ def label_names(config: dict[str, Any]) -> tuple[str, ...]:
 
 def is_classifier(config: dict[str, Any]) -> bool:
     """Whether a config.json is that of a fine-tuned sequence classifier, not of a base checkpoint."""
-    return any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or ())
+    return answers_of(config) == "text"
+
+
+def answers_of(config: dict[str, Any]) -> Answers | None:
+    """What a fine-tuned model answers for, by its config.json; None for a base checkpoint."""
+    names = [str(name) for name in config.get("architectures") or ()]
+    return next((kind for kind, end in HEADS.items() if any(name.endswith(end) for name in names)), None)
 
 
 def read_shape(folder: Path) -> Shape:
@@ -159,4 +174,5 @@ def read_shape(folder: Path) -> Shape:
         layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
         pad_id=int(config.get("pad_token_id") or 0),
         dropout=float(config.get(names[5], 0.1)),
+        answers=answers_of(config) or "text",
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import ConfigError, did_you_mean
-from ..shape import LayerShape, Shape, read_shape
+from ..shape import Answers, LayerShape, Shape, read_shape
 from .tokens import inference_batches, pad
 from .trace import LayerTrace, Trace
 
@@ -113,7 +113,10 @@ class EncoderLayer(nn.Module):  # type: ignore[misc]
 
 
 class Encoder(nn.Module):  # type: ignore[misc]
-    """A BERT or DistilBERT sequence classifier of the given shape. Raises ConfigError for an unknown activation."""
+    """A BERT or DistilBERT of the given shape that answers for texts, for tokens or for spans.
+
+    Raises ConfigError for an unknown activation.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -127,12 +130,16 @@ class Encoder(nn.Module):  # type: ignore[misc]
             self.token_type = nn.Embedding(shape.token_types, shape.hidden)
         self.norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
         self.layers = nn.ModuleList(EncoderLayer(shape, layer) for layer in shape.layers)
-        self.head = nn.Linear(shape.hidden, shape.hidden)
+        if shape.answers == "text":
+            self.head = nn.Linear(shape.hidden, shape.hidden)
         self.classifier = nn.Linear(shape.hidden, len(shape.labels))
         self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, trace: Trace | None = None) -> Tensor:
-        """Token ids and mask (1 = read), both [batch, tokens], to logits [batch, labels]; fills `trace`."""
+        """Token ids and mask (1 = read), both [batch, tokens], to logits; fills `trace`.
+
+        Logits are [batch, labels], or of a model that answers by token [batch, tokens, labels].
+        """
         traced = trace.layers if trace else {}
         x = self.word(input_ids) + self.position.weight[: input_ids.shape[1]]
         if self.shape.token_types:
@@ -143,8 +150,13 @@ class Encoder(nn.Module):  # type: ignore[misc]
         for at, layer in enumerate(inner):
             x = layer(x, mask, trace=traced.get(at))
         of_last = traced.get(len(inner))
-        first_only = not (of_last and of_last.wanted & {"hidden", "attention"})
+        by_token = self.shape.answers != "text"
+        first_only = not (by_token or (of_last and of_last.wanted & {"hidden", "attention"}))
         x = last(x, mask, first_only, of_last)  # exact for the logits: the classifier reads the first token only
+        if by_token:
+            if trace:
+                trace.pooled = x[:, 0]
+            return cast("Tensor", self.classifier(self.dropout(x)))
         first = self.head(x[:, 0])
         first = functional.relu(first) if self.shape.head == "pre_classifier" else torch.tanh(first)
         if trace:
@@ -174,6 +186,7 @@ def new_encoder(shape: Shape, seed: int, known: dict[str, Tensor] | None = None)
 def hf_names(shape: Shape) -> dict[str, str]:
     """`Encoder`'s parameter names, each with its name in a Hugging Face file of that family."""
     table = DISTILBERT_NAMES if shape.family == "distilbert" else BERT_NAMES
+    table = {**table, "classifier": "qa_outputs"} if shape.answers == "span" else table
     with torch.device("meta"):
         parameters = Encoder(shape).state_dict()
     names = {}
@@ -185,15 +198,20 @@ def hf_names(shape: Shape) -> dict[str, str]:
     return names
 
 
-def load_encoder(folder: Path, seed: int = 0, labels: tuple[str, ...] | None = None) -> Encoder:
+def load_encoder(
+    folder: Path, seed: int = 0, labels: tuple[str, ...] | None = None, answers: Answers | None = None
+) -> Encoder:
     """The classifier of a Hugging Face folder, in float32 and evaluation mode.
 
     A base checkpoint has no classifier and maybe no pooler: they start fresh from `seed`. `labels` asks for these
-    labels instead of the folder's own; where their number differs, the classifier starts fresh too.
+    labels instead of the folder's own; where their number differs, the classifier starts fresh too; so it does where
+    `answers` asks for another kind of answers than the folder's.
     Raises ConfigError for another architecture, a missing or damaged file, and a tensor of another shape.
     """
     shape = read_shape(folder)
-    fresh_classifier = labels is not None and len(labels) != len(shape.labels)
+    fresh_classifier = (labels is not None and len(labels) != len(shape.labels)) or answers not in (None, shape.answers)
+    if answers is not None:
+        shape = replace(shape, answers=answers)
     if labels is not None:
         shape = replace(shape, labels=labels)
     found = read_tensors(folder)
@@ -278,7 +296,8 @@ def predict(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Logits [texts, labels] in the texts' order; batches are made of texts of like length.
 
-    `model` takes ids and mask by position and answers logits. `progress` is told how many texts are done.
+    Of a model that answers by token they are [all tokens, labels], one text's after the other's. `model` takes ids and
+    mask by position and answers logits. `progress` is told how many texts are done.
     """
     answers: dict[int, np.ndarray[Any, np.dtype[np.float32]]] = {}
     if isinstance(model, nn.Module):
@@ -290,4 +309,13 @@ def predict(
             answers.update(zip(rows.tolist(), logits, strict=True))
             if progress:
                 progress(len(answers))
-    return np.stack([answers[row] for row in range(len(token_ids))])
+    return in_order(answers, token_ids)
+
+
+def in_order(
+    answers: dict[int, np.ndarray[Any, np.dtype[np.float32]]], token_ids: Sequence[Sequence[int]]
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Answers by row as one array: a row each, or as many rows as a text has tokens, what stands for padding cut off."""
+    if answers[0].ndim == 1:
+        return np.stack([answers[row] for row in range(len(token_ids))])
+    return np.concatenate([answers[row][: len(ids)] for row, ids in enumerate(token_ids)])
