@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ..errors import ConfigError, did_you_mean
 from ..shape import Answers, LayerShape, Shape, read_shape
-from .tokens import inference_batches, pad
+from .tokens import in_order, inference_batches, pad
 from .trace import LayerTrace, Trace
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -310,12 +310,3 @@ def predict(
             if progress:
                 progress(len(answers))
     return in_order(answers, token_ids)
-
-
-def in_order(
-    answers: dict[int, np.ndarray[Any, np.dtype[np.float32]]], token_ids: Sequence[Sequence[int]]
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Answers by row as one array: a row each, or as many rows as a text has tokens, what stands for padding cut off."""
-    if answers[0].ndim == 1:
-        return np.stack([answers[row] for row in range(len(token_ids))])
-    return np.concatenate([answers[row][: len(ids)] for row, ids in enumerate(token_ids)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,15 @@ def pad(token_ids: Sequence[Sequence[int]], pad_id: int, length: int | None = No
         ids[row, : len(tokens)] = tokens
         mask[row, : len(tokens)] = 1
     return ids, mask
+
+
+def in_order(
+    answers: Mapping[int, np.ndarray[Any, np.dtype[np.float32]]], token_ids: Sequence[Sequence[int]]
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Logits by row as one array: those [labels] as rows, those [tokens, labels] on end, without what is padding's."""
+    if answers[0].ndim == 1:
+        return np.stack([answers[row] for row in range(len(token_ids))])
+    return np.concatenate([answers[row][: len(ids)] for row, ids in enumerate(token_ids)])
 
 
 def inference_batches(lengths: Sequence[int], batch_size: int) -> list[IntArray]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import ConfigError, did_you_mean
 from ..shape import LayerShape, Shape, read_shape
-from .tokens import IntArray, inference_batches, pad
+from .tokens import IntArray, in_order, inference_batches, pad
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -55,9 +55,10 @@ def build_twin(shape: Shape, max_tokens: int) -> Any:
     x = keras.layers.Embedding(shape.vocabulary, shape.hidden, name="word")(ids) + position
     x = _norm(shape, "norm")(x)
     masked = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis, :] * MASKED
+    by_token = shape.answers != "text"
     for number, layer in enumerate(shape.layers):
-        # The classifier reads the first token only, so in the last layer no other one asks anything.
-        asking = x[:, :1] if number + 1 == len(shape.layers) else x
+        # Where the classifier reads the first token only, in the last layer no other one asks anything.
+        asking = x[:, :1] if number + 1 == len(shape.layers) and not by_token else x
         x = _encoder_layer(shape, layer, f"layers.{number}", asking, x, masked)
     first = keras.layers.Dense(shape.hidden, name="head")(x[:, 0])
     first = tf.nn.relu(first) if shape.head == "pre_classifier" else tf.tanh(first)
@@ -163,9 +164,9 @@ def predict(
     pad_id: int,
     batch_size: int = 64,
 ) -> FloatArray:
-    """Logits [texts, labels] of a `compiled` model in the texts' order; batches are made of texts of like length."""
+    """Logits of a `compiled` model in the texts' order, as `encoder.predict` answers them."""
     answers: dict[int, FloatArray] = {}
     for rows in inference_batches([len(ids) for ids in token_ids], batch_size):
         logits = answer(*pad([token_ids[row] for row in rows], pad_id))
         answers.update(zip(rows.tolist(), logits, strict=True))
-    return np.stack([answers[row] for row in range(len(token_ids))])
+    return in_order(answers, token_ids)
