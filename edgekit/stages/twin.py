@@ -39,6 +39,7 @@ def import_keras() -> tuple[Any, Any]:
 def build_twin(shape: Shape, max_tokens: int) -> Any:
     """An unfilled twin: int32 `input_ids` and `attention_mask` [batch, tokens] to logits [batch, labels].
 
+    Where the encoder answers by token, the logits are [batch, tokens, labels].
     Its layers are named like the encoder's modules. Raises ConfigError for an unknown activation, and where
     `max_tokens` is more than the encoder has positions for.
     """
@@ -60,6 +61,8 @@ def build_twin(shape: Shape, max_tokens: int) -> Any:
         # Where the classifier reads the first token only, in the last layer no other one asks anything.
         asking = x[:, :1] if number + 1 == len(shape.layers) and not by_token else x
         x = _encoder_layer(shape, layer, f"layers.{number}", asking, x, masked)
+    if by_token:
+        return keras.Model([ids, mask], keras.layers.Dense(len(shape.labels), name="classifier")(x), name="twin")
     first = keras.layers.Dense(shape.hidden, name="head")(x[:, 0])
     first = tf.nn.relu(first) if shape.head == "pre_classifier" else tf.tanh(first)
     return keras.Model([ids, mask], keras.layers.Dense(len(shape.labels), name="classifier")(first), name="twin")
