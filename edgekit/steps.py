@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Number = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _refuse(found: object) -> object:
+    raise ValueError("the target's toolchain has no such thing; leave the key out")
+
+
+#: The type, in a stage's Options, of a key that its toolchain cannot do: a recipe that has it is refused.
+NotOffered = Annotated[None, BeforeValidator(_refuse)]
 
 
 class StepOptions(BaseModel):
@@ -186,8 +194,37 @@ class Quantize(Distillation):
     calibration_samples: Annotated[
         Positive, Field(description="training texts that fix the ranges, where ranges are static")
     ] = 300
+    smooth_quant: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | Literal["off"] | None,
+        Field(description="SmoothQuant's alpha: how far outliers of activations move into the weights; or off"),
+    ] = None
+    bias_correction: Annotated[
+        Literal["fast", "accurate", "off"] | None, Field(description="biases take up the mean error of INT8")
+    ] = None
+    max_drop: Annotated[
+        Annotated[float, Field(gt=0, lt=1)] | None,
+        Field(description="layers go back to float until the validation split loses no more than this"),
+    ] = None
+    drop_metric: Annotated[
+        Literal["accuracy", "agreement"], Field(description="what max_drop counts; agreement needs no labels")
+    ] = "accuracy"
+    keep_float: Annotated[
+        Literal["auto"] | list[str], Field(description="layers that stay in float; auto: those that lose the most")
+    ] = []
+    keep_float_below_db: Annotated[
+        float, Field(gt=0, lt=100, description="auto keeps layers whose own signal-to-noise ratio is below it")
+    ] = 20.0
     epochs: Annotated[float, Field(gt=0, description="of qat")] = 0.5
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="of qat")] = 3e-5
+
+    @model_validator(mode="after")
+    def _used(self) -> Quantize:
+        given = self.model_fields_set
+        if "keep_float_below_db" in given and self.keep_float != "auto":
+            raise ValueError("keep_float_below_db counts with keep_float = 'auto' only")
+        if "drop_metric" in given and self.max_drop is None:
+            raise ValueError("drop_metric counts with max_drop only")
+        return self
 
 
 class Convert(StepOptions):
