@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,44 @@ def import_keras() -> tuple[Any, Any]:
     return tensorflow, tf_keras
 
 
-def build_twin(shape: Shape, max_tokens: int) -> Any:
+#: What happens to a tensor at a named point of the graph.
+Pass = Callable[[str, Any], Any]
+
+
+def unchanged(point: str, x: Any) -> Any:
+    """The pass of a float model."""
+    return x
+
+
+@cache
+def rounding_layer() -> Any:
+    """The layer that rounds a tensor as INT8 with a fixed range does: 256 steps from `low` to `high`, 0 one of them."""
+    tf, keras = import_keras()
+
+    class Rounding(keras.layers.Layer):  # type: ignore[misc]
+        def build(self, shape: Any) -> None:
+            self.low = self.add_weight("low", (), initializer="zeros", trainable=False)
+            self.high = self.add_weight("high", (), initializer="ones", trainable=False)
+
+        def call(self, x: Any) -> Any:
+            return tf.quantization.fake_quant_with_min_max_vars(x, self.low, self.high)
+
+    return Rounding
+
+
+def rounding_at(points: Collection[str]) -> Pass:
+    """The pass of a model whose activations are rounded at these points, each by a layer of the point's name."""
+    return lambda point, x: rounding_layer()(name=point)(x) if point in points else x
+
+
+def build_twin(shape: Shape, max_tokens: int, through: Pass = unchanged) -> Any:
     """An unfilled twin: int32 `input_ids` and `attention_mask` [batch, tokens] to logits [batch, labels].
 
     Where the encoder answers by token, the logits are [batch, tokens, labels].
-    Its layers are named like the encoder's modules. Raises ConfigError for an unknown activation, and where
-    `max_tokens` is more than the encoder has positions for.
+    Its layers are named like the encoder's modules. `through` is given each tensor that an integer model rounds, by
+    its name: `<layer>.in` and `<layer>.out` of each dense layer, and within attention `layers.<n>.scores` and
+    `layers.<n>.shares`. Raises ConfigError for an unknown activation, and where `max_tokens` is more than the encoder
+    has positions for.
     """
     if shape.activation not in ACTIVATIONS:
         found = f"activation '{shape.activation}' is not one that edgekit knows"
@@ -60,15 +93,15 @@ def build_twin(shape: Shape, max_tokens: int) -> Any:
     for number, layer in enumerate(shape.layers):
         # Where the classifier reads the first token only, in the last layer no other one asks anything.
         asking = x[:, :1] if number + 1 == len(shape.layers) and not by_token else x
-        x = _encoder_layer(shape, layer, f"layers.{number}", asking, x, masked)
+        x = _encoder_layer(shape, layer, f"layers.{number}", asking, x, masked, through)
     if by_token:
         return keras.Model([ids, mask], keras.layers.Dense(len(shape.labels), name="classifier")(x), name="twin")
-    first = keras.layers.Dense(shape.hidden, name="head")(x[:, 0])
+    first = through("head.out", keras.layers.Dense(shape.hidden, name="head")(through("head.in", x[:, 0])))
     first = tf.nn.relu(first) if shape.head == "pre_classifier" else tf.tanh(first)
     return keras.Model([ids, mask], keras.layers.Dense(len(shape.labels), name="classifier")(first), name="twin")
 
 
-def _encoder_layer(shape: Shape, layer: LayerShape, name: str, asking: Any, x: Any, masked: Any) -> Any:
+def _encoder_layer(shape: Shape, layer: LayerShape, name: str, asking: Any, x: Any, masked: Any, through: Pass) -> Any:
     """Self-attention and feed-forward for the tokens `asking`, over all tokens `x`; both [batch, tokens, hidden]."""
     tf, keras = import_keras()
     width = layer.heads * layer.head_dim
@@ -77,18 +110,20 @@ def _encoder_layer(shape: Shape, layer: LayerShape, name: str, asking: Any, x: A
         split = keras.layers.Reshape((-1, layer.heads, layer.head_dim))(projected)
         return keras.layers.Permute((2, 1, 3))(split)
 
-    def dense(units: int, part: str) -> Any:
-        return keras.layers.Dense(units, name=f"{name}.{part}")
+    def dense(units: int, part: str, given: Any, scale: float = 1.0) -> Any:
+        answer = keras.layers.Dense(units, name=f"{name}.{part}")(through(f"{name}.{part}.in", given))
+        return through(f"{name}.{part}.out", answer if scale == 1 else answer * scale)
 
-    query = heads(dense(width, "query")(asking) * layer.head_dim**-0.5)
-    key, value = heads(dense(width, "key")(x)), heads(dense(width, "value")(x))
-    attention = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + masked)
-    context = keras.layers.Permute((2, 1, 3))(tf.matmul(attention, value))
+    query = heads(dense(width, "query", asking, layer.head_dim**-0.5))
+    key, value = heads(dense(width, "key", x)), heads(dense(width, "value", x))
+    scores = through(f"{name}.scores", tf.matmul(query, key, transpose_b=True))
+    shares = through(f"{name}.shares", tf.nn.softmax(scores + masked))
+    context = keras.layers.Permute((2, 1, 3))(tf.matmul(shares, value))
     context = keras.layers.Reshape((-1, width))(context)
-    x = _norm(shape, f"{name}.attention_norm")(asking + dense(shape.hidden, "output")(context))
+    x = _norm(shape, f"{name}.attention_norm")(asking + dense(shape.hidden, "output", context))
     # An activation given to the Dense layer would be a lambda, which the toolkit cannot serialise.
-    up = _activate(shape.activation, dense(layer.ffn, "up")(x))
-    return _norm(shape, f"{name}.ffn_norm")(x + dense(shape.hidden, "down")(up))
+    up = _activate(shape.activation, dense(layer.ffn, "up", x))
+    return _norm(shape, f"{name}.ffn_norm")(x + dense(shape.hidden, "down", up))
 
 
 def _norm(shape: Shape, name: str) -> Any:
@@ -126,7 +161,10 @@ def weight_names(model: Any) -> dict[str, Any]:
 
 
 def save_twin(model: Any, shape: Shape, folder: Path, tokenizer: Path) -> None:
-    """Write a keras artifact: config.json (the encoder's, and max_tokens), weights.safetensors, tokenizer.json."""
+    """Write a keras artifact: config.json (the encoder's, and max_tokens), weights.safetensors, tokenizer.json.
+
+    The ranges of rounded activations stand among the weights: `layers.0.up.in.low`, `layers.0.up.in.high`, …
+    """
     from safetensors.numpy import save_file
 
     save_file({name: v.numpy() for name, v in weight_names(model).items()}, folder / "weights.safetensors")
@@ -142,8 +180,9 @@ def load_twin(folder: Path) -> tuple[Any, Shape]:
 
     shape = read_shape(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    model = build_twin(shape, config["max_tokens"])
     weights = load_file(folder / "weights.safetensors")
+    points = {name.removesuffix(".low") for name in weights if name.endswith(".low")}
+    model = build_twin(shape, config["max_tokens"], rounding_at(points))
     for name, variable in weight_names(model).items():
         variable.assign(weights[name])
     return model, shape
