@@ -186,11 +186,29 @@ class Sparsify(Distillation):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
 
 
+class Cluster(Distillation):
+    """Weights that share few values: the compressed bundle shrinks, latency does not. Weights that are zero stay so."""
+
+    step: Literal["cluster"] = "cluster"
+    clusters: Annotated[
+        int, Field(ge=3, le=255, description="values that each dense layer's weights share, zero one of them if sparse")
+    ] = 16
+    init: Annotated[
+        Literal["kmeans++", "linear"], Field(description="where the values start: by density, or evenly spread")
+    ] = "kmeans++"
+    epochs: Annotated[float, Field(gt=0)] = 0.5
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+
+
 class Quantize(Distillation):
     """INT8: after training (ptq) or within it (qat)."""
 
     step: Literal["quantize"] = "quantize"
     method: Annotated[Literal["ptq", "qat"], Field(description="qat trains with rounded weights first")] = "ptq"
+    activations: Annotated[
+        Literal["auto", "dynamic", "static"],
+        Field(description="ranges taken while it runs, or fixed over calibration texts; auto: the toolchain's way"),
+    ] = "auto"
     calibration_samples: Annotated[
         Positive, Field(description="training texts that fix the ranges, where ranges are static")
     ] = 300
@@ -234,8 +252,8 @@ class Convert(StepOptions):
     format: Literal["ir", "tflite"]
 
 
-Step = Annotated[Teacher | Distill | Prune | Sparsify | Quantize | Convert, Field(discriminator="step")]
+Step = Annotated[Teacher | Distill | Prune | Sparsify | Cluster | Quantize | Convert, Field(discriminator="step")]
 STEPS: dict[str, type[StepOptions]] = {
-    "teacher": Teacher, "distill": Distill, "prune": Prune, "sparsify": Sparsify, "quantize": Quantize,
-    "convert": Convert,
+    "teacher": Teacher, "distill": Distill, "prune": Prune, "sparsify": Sparsify, "cluster": Cluster,
+    "quantize": Quantize, "convert": Convert,
 }  # fmt: skip
