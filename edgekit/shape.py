@@ -1,8 +1,9 @@
 """The shape of a BERT-family encoder, read from a Hugging Face config.json; no framework needed.
 
-A pruned student has layers of unequal width, which Hugging Face's own config cannot say. It is kept under one
-extra key, `"edgekit": {"layers": [{"heads": 8, "head_dim": 32, "ffn": 768}, …]}`; where that key is missing,
-the folder is one that transformers loads as it is.
+A pruned student has layers of unequal width, or token vectors that are narrower than its layers, which Hugging Face's
+own config cannot say. They are kept under one extra key, `"edgekit": {"layers": [{"heads": 8, "head_dim": 32, "ffn":
+768}, …], "embedding": 128}`; where that key is missing, the folder is one that transformers loads as it is. A model of
+pairs has `"separator"` there, the token id by which it knows where the second text begins.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Shape:
     pad_id: int = 0
     dropout: float = 0.1
     answers: Answers = "text"
+    separator: int | None = None  # of pairs: the token after which the second text begins; None: single texts
+    embedding: int | None = None  # width of the token vectors where a projection widens them to `hidden`
 
     @property
     def head(self) -> Literal["pooler", "pre_classifier"]:
@@ -57,10 +60,16 @@ class Shape:
         return "pre_classifier" if self.family == "distilbert" else "pooler"
 
     @property
+    def pairs(self) -> bool:
+        """Whether it tells a pair's second text from the first; families without token types read both alike."""
+        return self.separator is not None and self.token_types > 1
+
+    @property
     def parameters(self) -> int:
         """How many numbers the model holds."""
         h = self.hidden
-        embeddings = (self.vocabulary + self.positions + self.token_types + 2) * h
+        words = self.vocabulary * h if self.embedding is None else (self.vocabulary + h) * self.embedding
+        embeddings = words + (self.positions + self.token_types + 2) * h
         layers = sum(
             4 * h * w + 3 * w + h + 2 * h * layer.ffn + layer.ffn + h + 4 * h
             for layer in self.layers
@@ -72,7 +81,8 @@ class Shape:
     @property
     def macs_per_token(self) -> int:
         """Multiply-accumulates of the dense layers for one token; attention's products over the text come on top."""
-        return sum(4 * self.hidden * x.heads * x.head_dim + 2 * self.hidden * x.ffn for x in self.layers)
+        layers = sum(4 * self.hidden * x.heads * x.head_dim + 2 * self.hidden * x.ffn for x in self.layers)
+        return layers + self.hidden * (self.embedding or 0)
 
     def config(self) -> dict[str, Any]:
         """This shape as a Hugging Face config.json."""
@@ -102,8 +112,10 @@ class Shape:
                 "layer_norm_eps": self.layer_norm_eps, "position_embedding_type": "absolute",
             }  # fmt: skip
         plain = all(x == first for x in self.layers) and first.heads * first.head_dim == self.hidden
-        own = {} if plain else {"edgekit": {"layers": [vars(x) for x in self.layers]}}
-        return {**common, **sizes, **own}
+        own: dict[str, Any] = {} if plain else {"layers": [vars(x) for x in self.layers]}
+        own |= {} if self.embedding is None else {"embedding": self.embedding}
+        own |= {} if self.separator is None else {"separator": self.separator}
+        return {**common, **sizes, **({"edgekit": own} if own else {})}
 
     def with_layers(self, layers: tuple[LayerShape, ...]) -> Shape:
         """The same encoder with other layers."""
@@ -133,6 +145,21 @@ def label_names(config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(names[str(i)]) for i in range(len(names))) or ("LABEL_0", "LABEL_1")
 
 
+def task_of(config: dict[str, Any]) -> str | None:
+    """The task that a config.json's model is fine-tuned for, by its architecture; None of a base checkpoint."""
+    for name in config.get("architectures") or ():
+        if str(name).endswith("ForSequenceClassification"):
+            kind = config.get("problem_type")
+            if kind == "regression" or (kind is None and len(config.get("id2label") or "01") == 1):
+                return "text_regression"
+            return "multi_label_classification" if kind == "multi_label_classification" else "text_classification"
+        for ending, task in (("ForTokenClassification", "token_classification"),
+                             ("ForQuestionAnswering", "question_answering")):  # fmt: skip
+            if str(name).endswith(ending):
+                return task
+    return None
+
+
 def is_classifier(config: dict[str, Any]) -> bool:
     """Whether a config.json is that of a fine-tuned sequence classifier, not of a base checkpoint."""
     return answers_of(config) == "text"
@@ -160,8 +187,9 @@ def read_shape(folder: Path) -> Shape:
     if missing:
         raise ConfigError(f"{folder / 'config.json'}: no {', '.join(missing)}")
     hidden, depth, heads, ffn = (int(config[n]) for n in names[:4])
-    own = (config.get("edgekit") or {}).get("layers")
-    layers = tuple(LayerShape(**x) for x in own) if own else (LayerShape(heads, hidden // heads, ffn),) * depth
+    own = config.get("edgekit") or {}
+    unequal = own.get("layers")
+    layers = tuple(LayerShape(**x) for x in unequal) if unequal else (LayerShape(heads, hidden // heads, ffn),) * depth
     return Shape(
         family=family,
         vocabulary=config["vocab_size"],
@@ -175,4 +203,6 @@ def read_shape(folder: Path) -> Shape:
         pad_id=int(config.get("pad_token_id") or 0),
         dropout=float(config.get(names[5], 0.1)),
         answers=answers_of(config) or "text",
+        embedding=own.get("embedding"),
+        separator=own.get("separator"),
     )

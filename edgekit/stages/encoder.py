@@ -1,7 +1,8 @@
 """The text encoder in plain PyTorch: BERT and DistilBERT classifiers whose layers may differ in width.
 
 It reads and writes Hugging Face folders and computes what transformers computes (Devlin et al. 2019,
-arXiv:1810.04805; Sanh et al. 2019, arXiv:1910.01108). Only the `run` functions of stages import this module.
+arXiv:1810.04805; Sanh et al. 2019, arXiv:1910.01108); token vectors narrower than the layers are widened by a matrix, as
+ALBERT's are (Lan et al. 2020, arXiv:1909.11942). Only the `run` functions of stages import this module.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 #: Where Hugging Face keeps each module of `Encoder`; `{i}` is the layer's number.
 BERT_NAMES = {
     "word": "bert.embeddings.word_embeddings",
+    "widen": "bert.embeddings_project",  # as ELECTRA's are called, Clark et al. 2020, arXiv:2003.10555
     "position": "bert.embeddings.position_embeddings",
     "token_type": "bert.embeddings.token_type_embeddings",
     "norm": "bert.embeddings.LayerNorm",
@@ -50,6 +52,7 @@ BERT_NAMES = {
 }
 DISTILBERT_NAMES = {
     "word": "distilbert.embeddings.word_embeddings",
+    "widen": "distilbert.embeddings_project",
     "position": "distilbert.embeddings.position_embeddings",
     "norm": "distilbert.embeddings.LayerNorm",
     "layers.{i}.query": "distilbert.transformer.layer.{i}.attention.q_lin",
@@ -124,7 +127,9 @@ class Encoder(nn.Module):  # type: ignore[misc]
             found = f"activation '{shape.activation}' is not one that edgekit knows"
             raise ConfigError(found + did_you_mean(shape.activation, ACTIVATIONS))
         self.shape = shape
-        self.word = nn.Embedding(shape.vocabulary, shape.hidden)
+        self.word = nn.Embedding(shape.vocabulary, shape.embedding or shape.hidden)
+        if shape.embedding:
+            self.widen = nn.Linear(shape.embedding, shape.hidden, bias=False)
         self.position = nn.Embedding(shape.positions, shape.hidden)
         if shape.token_types:
             self.token_type = nn.Embedding(shape.token_types, shape.hidden)
@@ -141,8 +146,13 @@ class Encoder(nn.Module):  # type: ignore[misc]
         Logits are [batch, labels], or of a model that answers by token [batch, tokens, labels].
         """
         traced = trace.layers if trace else {}
-        x = self.word(input_ids) + self.position.weight[: input_ids.shape[1]]
-        if self.shape.token_types:
+        x = self.word(input_ids)
+        if self.shape.embedding:
+            x = self.widen(x)
+        x = x + self.position.weight[: input_ids.shape[1]]
+        if self.shape.pairs:
+            x = x + self.token_type(token_types(input_ids, attention_mask, self.shape.separator))
+        elif self.shape.token_types:
             x = x + self.token_type.weight[0]
         x = self.dropout(self.norm(x))
         mask = attention_mask[:, None, None, :].to(torch.bool)
@@ -162,6 +172,15 @@ class Encoder(nn.Module):  # type: ignore[misc]
         if trace:
             trace.pooled = first
         return cast("Tensor", self.classifier(self.dropout(first)))
+
+
+def token_types(input_ids: Tensor, attention_mask: Tensor, separator: int | None) -> Tensor:
+    """What transformers' tokenizers call token_type_ids, [batch, tokens]: 1 where a pair's second text is read, else 0.
+
+    It is 1 after the first separator: found from the ids, so that a model of pairs has no third input.
+    """
+    ends = (input_ids == separator).to(attention_mask.dtype)
+    return (ends.cumsum(dim=1, dtype=ends.dtype) - ends).clamp(max=1) * attention_mask
 
 
 def new_encoder(shape: Shape, seed: int, known: dict[str, Tensor] | None = None) -> Encoder:
@@ -199,13 +218,15 @@ def hf_names(shape: Shape) -> dict[str, str]:
 
 
 def load_encoder(
-    folder: Path, seed: int = 0, labels: tuple[str, ...] | None = None, answers: Answers | None = None
-) -> Encoder:
+    folder: Path, seed: int = 0, labels: tuple[str, ...] | None = None, answers: Answers | None = None,
+    separator: int | None = None,
+) -> Encoder:  # fmt: skip
     """The classifier of a Hugging Face folder, in float32 and evaluation mode.
 
     A base checkpoint has no classifier and maybe no pooler: they start fresh from `seed`. `labels` asks for these
     labels instead of the folder's own; where their number differs, the classifier starts fresh too; so it does where
-    `answers` asks for another kind of answers than the folder's.
+    `answers` asks for another kind of answers than the folder's. `separator` makes it a model of pairs; else
+    config.json says whether it is one.
     Raises ConfigError for another architecture, a missing or damaged file, and a tensor of another shape.
     """
     shape = read_shape(folder)
@@ -214,6 +235,8 @@ def load_encoder(
         shape = replace(shape, answers=answers)
     if labels is not None:
         shape = replace(shape, labels=labels)
+    if separator is not None:
+        shape = replace(shape, separator=separator)
     found = read_tensors(folder)
     names = hf_names(shape)
     with torch.device("meta"):

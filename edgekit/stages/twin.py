@@ -86,7 +86,14 @@ def build_twin(shape: Shape, max_tokens: int, through: Pass = unchanged) -> Any:
     ids = keras.Input((None,), dtype="int32", name="input_ids")
     mask = keras.Input((None,), dtype="int32", name="attention_mask")
     position = keras.layers.Embedding(max_tokens, shape.hidden, name="position")(tf.range(tf.shape(ids)[1]))
-    x = keras.layers.Embedding(shape.vocabulary, shape.hidden, name="word")(ids) + position
+    x = keras.layers.Embedding(shape.vocabulary, shape.embedding or shape.hidden, name="word")(ids)
+    if shape.embedding:
+        widen = keras.layers.Dense(shape.hidden, use_bias=False, name="widen")
+        x = through("widen.out", widen(through("widen.in", x)))
+    x = x + position
+    if shape.pairs:
+        second = _second_text(ids, mask, shape.separator)
+        x = x + keras.layers.Dense(shape.hidden, use_bias=False, name="token_type")(second)
     x = _norm(shape, "norm")(x)
     masked = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis, :] * MASKED
     by_token = shape.answers != "text"
@@ -99,6 +106,14 @@ def build_twin(shape: Shape, max_tokens: int, through: Pass = unchanged) -> Any:
     first = through("head.out", keras.layers.Dense(shape.hidden, name="head")(through("head.in", x[:, 0])))
     first = tf.nn.relu(first) if shape.head == "pre_classifier" else tf.tanh(first)
     return keras.Model([ids, mask], keras.layers.Dense(len(shape.labels), name="classifier")(first), name="twin")
+
+
+def _second_text(ids: Any, mask: Any, separator: int | None) -> Any:
+    """1 where a pair's second text is read, else 0, [batch, tokens, 1]: `encoder.token_types`."""
+    tf, _ = import_keras()
+    ends = tf.cast(tf.equal(ids, separator), tf.int32)
+    types = tf.minimum(tf.cumsum(ends, axis=1, exclusive=True), 1) * mask
+    return tf.cast(types, tf.float32)[:, :, tf.newaxis]
 
 
 def _encoder_layer(shape: Shape, layer: LayerShape, name: str, asking: Any, x: Any, masked: Any, through: Pass) -> Any:
@@ -141,7 +156,8 @@ def _activate(activation: str, x: Any) -> Any:
 def fill_twin(model: Any, state: Mapping[str, FloatArray]) -> None:
     """Give a twin the parameters of an encoder, by the encoder's own names.
 
-    The tokens' type is always 0, so its vector is added to the positions' vectors, of which the first ones are used.
+    The vector of type 0 is added to the positions' vectors, of which the first ones are used. Of pairs the second
+    texts' tokens have type 1: `token_type` is what its vector has more than that of type 0.
     """
     for layer in model.layers:
         if not layer.weights:
@@ -151,8 +167,11 @@ def fill_twin(model: Any, state: Mapping[str, FloatArray]) -> None:
             layer.set_weights([weight[: layer.input_dim] + state.get("token_type.weight", np.zeros((1, 1)))[0]])
         elif layer.name == "word":
             layer.set_weights([weight])
+        elif layer.name == "token_type":
+            layer.set_weights([weight[1:2] - weight[:1]])
         else:
-            layer.set_weights([weight.T, state[f"{layer.name}.bias"]])
+            bias = [state[f"{layer.name}.bias"]] if layer.name != "widen" else []
+            layer.set_weights([weight.T, *bias])
 
 
 def weight_names(model: Any) -> dict[str, Any]:
