@@ -15,7 +15,7 @@ from typing import Any, Literal
 from . import hub
 from .errors import ConfigError
 from .shape import is_classifier, label_names, read_config
-from .tables import check_format, find_splits, read_table
+from .tables import TAGGED, check_format, find_splits, read_table
 from .tasks.splits import unlabelled_texts
 
 #: The files of a tokenizer, besides tokenizer.json or vocab.txt, of which there must be one.
@@ -150,7 +150,7 @@ def resolve_data(text: str | None) -> DataSource:
     try:
         splits = find_splits(path)
         for file in splits.values():
-            check_format(file)
+            check_format(file, TAGGED)
         digest = _digest((f"{split}{file.suffix.lower()}", file) for split, file in sorted(splits.items()))
     except OSError as error:
         raise ConfigError(f"data {error.filename or path}: {error.strerror}") from None

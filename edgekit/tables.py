@@ -15,6 +15,9 @@ from .errors import ConfigError, MissingExtra
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
+#: Files of words with their tags, a word a line, which are no tables.
+TAGGED = (".conll", ".bio", ".iob", ".iob2", ".txt")
+
 #: Formats that run code, or may, when they are read; edgekit never opens one.
 UNSAFE = (".pkl", ".pickle", ".npy", ".npz", ".joblib", ".pt", ".pth", ".dill")
 
@@ -71,18 +74,20 @@ def read_table(path: Path, named: Collection[str] = ()) -> Table:
     return _read_json_lines(path, text)
 
 
-def check_format(path: Path) -> str:
-    """The suffix of a table file. Raises ConfigError for one that cannot, or must not, be read."""
+def check_format(path: Path, more: Collection[str] = ()) -> str:
+    """The suffix of a table file, or one of `more`. Raises ConfigError for one that cannot, or must not, be read."""
     suffix = path.suffix.lower()
     if suffix in UNSAFE:
         raise ConfigError(f"{path}: {suffix} files can run code when they are read; possible: {', '.join(FORMATS)}")
-    if suffix not in FORMATS:
+    if suffix not in FORMATS and suffix not in more:
         raise ConfigError(f"{path}: cannot read '{suffix or path.name}' files; possible: {', '.join(FORMATS)}")
     return suffix
 
 
 def find_splits(path: Path) -> dict[str, Path]:
     """The table files of a data folder by split: "train", "validation", "test"; a lone file is {"all": file}.
+
+    Of a folder without tables they are the files of tagged words.
 
     A file belongs to the split that its name begins with: train_full.tsv, dev.tsv, test.csv. Raises ConfigError
     where nothing, or more than one file for a split, is found.
@@ -92,7 +97,7 @@ def find_splits(path: Path) -> dict[str, Path]:
     if not path.is_dir():
         raise ConfigError(f"{path}: no such file or folder")
     files = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
-    tables = [f for f in files if f.suffix.lower() in FORMATS]
+    tables = [f for f in files if f.suffix.lower() in FORMATS] or [f for f in files if f.suffix.lower() in TAGGED]
     splits: dict[str, Path] = {}
     for file in tables:
         start = re.match("[a-z]*", file.stem.lower())
