@@ -51,9 +51,21 @@ class Artifact:
         return sum(f.stat().st_size for f in self.path.iterdir() if f.name in MODEL_FILES)
 
 
+def validation_score(metrics: Mapping[str, Any]) -> tuple[str, float] | None:
+    """A step's headline on the validation split, by its name: ("accuracy", 0.91); None where it measured none."""
+    for key, value in metrics.items():
+        name = key.removeprefix("validation_")
+        if name != key and isinstance(value, float) and not name.endswith(("_before", "_untrained")):
+            return name, value
+    return None
+
+
 #: The files of each format that are the model.
 MODEL_FILES = ("model.safetensors", "weights.safetensors", "model.tflite", "model.xml", "model.bin")
 
+
+#: The file of each format that a runtime is given.
+MAIN_FILE = {"tflite": "model.tflite", "ir": "model.xml"}
 
 #: `progress(done, total, unit, note)`: called often (it throttles itself); `note` is short: "loss 0.31".
 Progress = Callable[[int, int, str, str], None]

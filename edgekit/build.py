@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from .artifact import Artifact, Job, Outcome
+from .artifact import Artifact, Job, Outcome, validation_score
 from .bundle import Bundle, archive, check_out, pack, requirements
 from .errors import AccuracyError, EdgekitError, MissingExtra, StoreError
-from .plan import RUNTIME_PACKAGES, Plan, Step
+from .lanes import RUNTIME_PACKAGES
+from .ondevice.tasks import device_needs
+from .plan import Plan, Step
 from .quiet import redirected
-from .stages import installed_version, load_stage
+from .stages import load_stage, pinned
 from .store import Store
 
 
@@ -77,10 +79,9 @@ def _fetch_wheels(plan: Plan, store: Store, reporter: Reporter, pythons: Sequenc
     """The wheels of the bundle's requirements: a step of its own, which hangs on no other."""
     from .wheels.fetch import Wanted, fetch_wheels, wheel_step
 
-    target, tokenizers = plan.target, installed_version("tokenizers")
-    if tokenizers is None:
-        raise MissingExtra("validate", "tokenizers", "torch")
-    lines = requirements(RUNTIME_PACKAGES[target.runtime.name], target.runtime.version, tokenizers)
+    target = plan.target
+    needs = pinned(device_needs(plan.task))
+    lines = requirements(RUNTIME_PACKAGES[target.runtime.name], target.runtime.version, needs)
     wanted = Wanted(
         requirements=tuple(lines), arch=target.arch, glibc=target.wheels.glibc, pythons=tuple(sorted(set(pythons)))
     )
@@ -233,15 +234,16 @@ def _check_retention(plan: Plan, artifacts: list[Artifact]) -> None:
     split = "test" if "test" in report["splits"] else "validation"
     retention = report["splits"][split]["retention"]
     if retention is None:
-        raise AccuracyError(f"the teacher answers no text of the {split} split right, so retention is unknown")
+        raise AccuracyError(f"the teacher answers nothing of the {split} split right, so retention is unknown")
     if retention >= plan.recipe.min_retention:
         return
     losses = []
     before: float | None = None
     for step, artifact in zip(plan.steps, artifacts, strict=True):
-        accuracy = artifact.metrics.get("validation_accuracy")
+        found = validation_score(artifact.metrics)
+        accuracy = found[1] if found else None
         if step.stage == "validate":
-            accuracy = report["splits"]["validation"]["accuracy"]
+            accuracy = report["splits"]["validation"][report["metric"]]
         if accuracy is None:
             continue
         change = "" if before is None else f" ({100 * (accuracy - before):+.2f} points)"
@@ -249,6 +251,6 @@ def _check_retention(plan: Plan, artifacts: list[Artifact]) -> None:
         before = accuracy
     raise AccuracyError(
         f"recipe {plan.recipe.name}: retention {retention:.4f} on the {split} split is below min_retention "
-        f"{plan.recipe.min_retention}; validation accuracy by stage: {', '.join(losses)}; "
+        f"{plan.recipe.min_retention}; validation {report['metric']} by stage: {', '.join(losses)}; "
         f"the artifact is kept for inspection in {artifacts[-2].path}"
     )

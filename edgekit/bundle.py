@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, tarball
-from .artifact import MODEL_FILES, Artifact
+from .artifact import MAIN_FILE, MODEL_FILES, Artifact
 from .atomic import publish_folder, write_bytes
 from .card import licence_note, model_card
 from .errors import BundleError
@@ -93,15 +93,16 @@ def pack(
         for file in MODEL_FILES:
             if (model.path / file).exists():
                 shutil.copyfile(model.path / file, work / "model" / file)
-        shutil.copyfile(model.path / "tokenizer.json", work / "tokenizer.json")
+        if (model.path / "tokenizer.json").exists():
+            shutil.copyfile(model.path / "tokenizer.json", work / "tokenizer.json")
         shutil.copyfile(report.path / "golden.json", work / "golden.json")
         _copy_ondevice(work / "ondevice", model.format)
         if wheels:
             (work / "wheels").mkdir()
             for wheel in wheels.path.glob("*.whl"):
                 shutil.copyfile(wheel, work / "wheels" / wheel.name)
-        runtime, tokenizers = manifest["runtime"], report.versions["tokenizers"]
-        lines = requirements(runtime["package"], runtime["version"], tokenizers)
+        runtime = manifest["runtime"]
+        lines = requirements(runtime["package"], runtime["version"], report.metrics["needs"])
         _write(work / "requirements.txt", "\n".join(lines) + "\n")
         _write(work / "README.md", model_card(manifest))
         _write(work / "LICENSE", licence_note(manifest))
@@ -142,13 +143,11 @@ def _describe(
         "schema": manifests.SCHEMA,
         "edgekit": __version__,
         "name": name,
-        "task": "text_classification",
+        "task": report.metrics["task"],
         "sample_task": sample_task,
-        "labels": report.metrics["labels"],
+        **report.metrics["described"],
         "format": model.format,
-        "model": f"model/{'model.xml' if model.format == 'ir' else 'model.tflite'}",
-        "tokenizer": "tokenizer.json",
-        "buckets": list(options["buckets"]),
+        "model": f"model/{MAIN_FILE[model.format]}",
         "runtime": {
             "name": options["runtime"],
             "package": runtime.PACKAGE,
@@ -183,12 +182,12 @@ def _copy_ondevice(folder: Path, form: str) -> None:
         shutil.copyfile(path, copy)
 
 
-def requirements(package: str, version: str, tokenizers: str) -> list[str]:
-    """What the device installs: `pip install --no-deps -r requirements.txt`.
+def requirements(package: str, version: str, needs: Mapping[str, str]) -> list[str]:
+    """What the device installs: `pip install --no-deps -r requirements.txt`. `needs` are its task's, with versions.
 
     What these packages ask for beside themselves (a hub's client, type tables) serves what the device never does.
     """
-    return [f"{package}=={version}", NUMPY, NEWER_NUMPY, f"tokenizers=={tokenizers}"]
+    return [f"{package}=={version}", NUMPY, NEWER_NUMPY, *(f"{name}=={pin}" for name, pin in needs.items())]
 
 
 def _build_record(steps: Sequence[tuple[Artifact, str, Mapping[str, Any]]]) -> dict[str, Any]:

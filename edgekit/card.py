@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .artifact import validation_score
+
 Manifest = Mapping[str, Any]
 
 
@@ -19,19 +21,19 @@ def model_card(manifest: Manifest) -> str:
     )
     return f"""# {name}
 {sample}
-A text classifier for {runtime["package"]} {runtime["version"]} on {runtime["device"]}, made by edgekit \
-{manifest["edgekit"]} from the teacher {manifest["teacher"]["name"]}.
+A model for {manifest["task"].replace("_", " ")} by {runtime["package"]} {runtime["version"]} on \
+{runtime["device"]}, made by edgekit {manifest["edgekit"]} from the teacher {manifest["teacher"]["name"]}.
 
-Labels: {", ".join(manifest["labels"])}
+{_labels(manifest)}
 
 ## Use
 
     pip install --no-deps {_from_wheels(manifest)}-r requirements.txt
     python3 -m ondevice verify
-    python3 -m ondevice infer "a text"
+    python3 -m ondevice infer {_example(manifest)}
 
 Run these in this folder. `verify` compares the files with manifest.json, and this machine's answers with the build's
-for the texts in golden.json: logits may differ by {manifest["tolerance"]:.3g}.
+for the samples in golden.json: outputs may differ by {manifest["tolerance"]:.3g}.
 
 ## Figures
 
@@ -40,7 +42,8 @@ ondevice/.
 
 {_figures(manifest)}
 
-Retention is the artifact's accuracy ÷ the teacher's; agreement is the share of texts on which both give the same label.
+Retention is the artifact's {_words(manifest["metrics"]["metric"])} ÷ the teacher's; agreement is the share of samples on \
+which both decide the same.
 The test split chose nothing: no stage but the last measurement reads its labels.
 
 ## Limits
@@ -76,40 +79,55 @@ def licence_note(manifest: Manifest) -> str:
     return f"{model}\nThe code in ondevice/ is part of edgekit and under the Apache License 2.0.\n"
 
 
+def _labels(manifest: Manifest) -> str:
+    return f"Labels: {', '.join(manifest['labels'])}\n" if manifest.get("labels") else ""
+
+
+def _example(manifest: Manifest) -> str:
+    """A sample as a word of a shell's line."""
+    return '"a text"' if "tokenizer" in manifest else "FILE"
+
+
 def _from_wheels(manifest: Manifest) -> str:
     """pip's words for a bundle that brings its wheels along."""
     return "--no-index --find-links wheels " if "wheels" in manifest else ""
 
 
 def _figures(manifest: Manifest) -> str:
-    """One row per split."""
-    rows = [
-        "| split | texts | accuracy | teacher's | retention | macro F1 | teacher's | agreement |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for split, s in manifest["metrics"]["splits"].items():
+    """One row per split: the headline, what else the task measures, each beside the teacher's."""
+    splits, headline = manifest["metrics"]["splits"], manifest["metrics"]["metric"]
+    others = [name for s in splits.values() for name in s if f"teacher_{name}" in s and name != headline]
+    metrics = [headline, *dict.fromkeys(others)]
+    columns = [column for name in metrics for column in (_words(name), "teacher's")]
+    columns = ["split", "samples", *columns[:2], "retention", *columns[2:], "agreement"]
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for split, s in splits.items():
+        scores = [f"{s[key]:.4f}" for name in metrics for key in (name, f"teacher_{name}")]
         kept = "unknown" if s["retention"] is None else f"{s['retention']:.4f}"
-        rows.append(
-            f"| {split} | {s['count']} | {s['accuracy']:.4f} | {s['teacher_accuracy']:.4f} | {kept} | "
-            f"{s['macro_f1']:.4f} | {s['teacher_macro_f1']:.4f} | {s['agreement']:.4f} |"
-        )
+        cells = [split, str(s["count"]), *scores[:2], kept, *scores[2:], f"{s['agreement']:.4f}"]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
+def _words(metric: str) -> str:
+    return metric.replace("_f1", " F1").replace("_", " ")
+
+
 def _limits(manifest: Manifest) -> str:
+    cut = [f"Texts are cut after {manifest['buckets'][-1]} tokens."] if "tokenizer" in manifest else []
     limits = [
-        f"Texts are cut after {manifest['buckets'][-1]} tokens.",
-        "It was measured on texts like those it was made from; on other texts it may lose more.",
+        *cut,
+        "It was measured on samples like those it was made from; on others it may lose more.",
         "Processors round differently: run `verify` on each kind of device.",
     ]
     return "\n".join(f"- {limit}" for limit in limits)
 
 
 def _lineage(manifest: Manifest) -> str:
-    rows = ["| step | stage | validation accuracy | key |", "|---|---|---|---|"]
+    rows = [f"| step | stage | validation {_words(manifest['metrics']['metric'])} | key |", "|---|---|---|---|"]
     for entry in manifest["lineage"]:
-        accuracy = entry["metrics"].get("validation_accuracy")
-        shown = "" if accuracy is None else f"{accuracy:.4f}"
+        score = validation_score(entry["metrics"])
+        shown = f"{score[1]:.4f}" if score else ""
         rows.append(f"| {entry['step']} | {entry['stage']} | {shown} | {entry['key'][:16]} |")
     notes = [f"- {entry['stage']}: {note}" for entry in manifest["lineage"] for note in entry["notes"]]
     return "\n".join(rows + (["", *notes] if notes else []))

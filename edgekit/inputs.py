@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from . import hub
 from .errors import ConfigError
-from .shape import is_classifier, label_names, read_config
+from .shape import is_classifier, label_names, read_config, task_of
 from .tables import TAGGED, check_format, find_splits, read_table
-from .tasks.splits import unlabelled_texts
+from .tasks.columns import FOUND, Wanted, unlabelled_texts
 
 #: The files of a tokenizer, besides tokenizer.json or vocab.txt, of which there must be one.
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
@@ -64,9 +64,16 @@ class Inputs:
     teacher: ModelSource | None = None
     student: ModelSource | None = None
     text_column: str | None = None
+    pair_column: str | None = None
     label_column: str | None = None
     more_teachers: tuple[ModelSource, ...] = ()  # whose answers are averaged with the teacher's
     unlabelled: DataSource | None = None
+    task: str | None = None  # as the user says
+
+    @property
+    def teachers_task(self) -> str | None:
+        """The task that the teacher is fine-tuned for; None of a base checkpoint."""
+        return task_of(self.teacher.config) if self.teacher else None
 
     @property
     def is_sample(self) -> bool:
@@ -157,14 +164,14 @@ def resolve_data(text: str | None) -> DataSource:
     return DataSource("files", path.resolve().name, path, digest)
 
 
-def resolve_unlabelled(text: str, text_column: str | None = None) -> DataSource:
+def resolve_unlabelled(text: str, columns: Wanted = FOUND) -> DataSource:
     """The file of texts without labels that the user means. Raises ConfigError; MissingExtra as `read_table` does."""
     path = Path(text).expanduser()
     if not path.is_file():
         raise ConfigError(f"--unlabelled {text}: {'is no file' if path.exists() else 'no such file'}")
     try:
         # it is needed only when the teacher is done, which is late to hear of a broken file
-        unlabelled_texts(read_table(path, [text_column] if text_column else []), text_column)
+        unlabelled_texts(read_table(path, columns.texts), columns, pairs=columns.pair is not None)
         digest = _digest([(f"texts{path.suffix.lower()}", path)])
     except ConfigError as error:
         raise ConfigError(f"--unlabelled {error}") from None

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from .errors import ConfigError, PlanError, did_you_mean
 from .inputs import Inputs
+from .lanes import LANES, RUNTIME_FORMATS, RUNTIME_PACKAGES, Lane, Toolchain
+from .ondevice.tasks import device_needs
 from .recipe import Recipe
 from .refusals import refusal_of
 from .shape import FAMILIES
@@ -23,42 +25,6 @@ from .stages import code_digest, installed_version, load_stage
 from .stages.loss_checks import check_losses
 from .steps import Convert, StepOptions
 from .target import Target
-
-
-@dataclass(frozen=True)
-class Toolchain:
-    """How the models of one runtime family are made: the formats in order, and who takes each step."""
-
-    formats: tuple[str, ...]
-    converters: Mapping[str, str]  # format -> the stage that makes it
-    stages: Mapping[str, tuple[str, ...]]  # step, or step:method -> stages
-    families: tuple[str, ...] | None = None  # architectures it can take; None: any
-
-
-TOOLCHAINS = {
-    "tflite": Toolchain(
-        formats=("dataset", "torch", "keras", "tflite"),
-        converters={"keras": "convert_keras", "tflite": "convert_tflite"},
-        stages={
-            "sparsify": ("sparsify_tfmot",),
-            "quantize:ptq": ("quantize_tflite",),
-            "quantize:qat": ("quantize_tfmot", "quantize_tflite"),
-        },
-        families=FAMILIES,
-    ),
-    "ir": Toolchain(
-        formats=("dataset", "torch", "ir"),
-        converters={"ir": "convert_openvino"},
-        stages={"sparsify": ("sparsify_nncf",), "quantize:ptq": ("quantize_nncf",)},
-    ),
-}
-
-#: Steps that are done once, whatever the target.
-COMMON = {"teacher": ("teacher_hf",), "distill": ("distill_torch",), "prune": ("prune_torch",)}
-
-#: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).
-RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir"}
-RUNTIME_PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +55,7 @@ class Plan:
     target: Target
     inputs: Inputs
     steps: tuple[Step, ...]
+    task: str = "text_classification"
 
     @property
     def name(self) -> str:
@@ -104,11 +71,13 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     refusal = refusal_of(target.name, recipe.name) if target.is_shipped else None
     if refusal:
         raise PlanError(f"recipe {recipe.name}, target {target.name}: {refusal.line}")
-    toolchain = _toolchain(recipe, target)
-    _check_model(recipe, target, inputs, toolchain)
-    stages = _stages(recipe, target, toolchain)
+    task = find_task(recipe, inputs)
+    lane = LANES[task]
+    toolchain = _toolchain(recipe, target, task)
+    _check_model(recipe, target, inputs, lane, toolchain)
+    stages = _stages(recipe, target, lane, toolchain)
     _check_target_options(target, [stage for _, _, stage in stages])
-    supplied = _supplied(recipe, target, inputs)
+    supplied = _supplied(recipe, target, inputs, task)
     steps: list[Step] = []
     for position, (name, chosen, stage) in enumerate(stages):
         module = load_stage(stage)
@@ -120,7 +89,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
         parts = {
             "previous": steps[-1].key if steps else "",
             "stage": stage,
-            "code": code_digest(stage),
+            "code": code_digest(stage, task if "task" in module.Options.model_fields else None),
             "options": options.model_dump(mode="json"),
             "inputs": roles,
             "versions": versions,
@@ -143,10 +112,24 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model]
     student = inputs.student.path if inputs.student else None
     check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
-    return Plan(recipe, target, inputs, tuple(steps))
+    return Plan(recipe, target, inputs, tuple(steps), task)
 
 
-def _toolchain(recipe: Recipe, target: Target) -> Toolchain:
+def find_task(recipe: Recipe, inputs: Inputs) -> str:
+    """What the model is for: as the user says, else as the teacher's folder does, else as the recipe does.
+
+    Raises PlanError where the recipe is for another task, or nothing is made for the task.
+    """
+    task = inputs.task or inputs.teachers_task or recipe.task or "text_classification"
+    if recipe.task and task != recipe.task:
+        whose = "--task" if inputs.task else f"--teacher {inputs.teacher.name if inputs.teacher else ''}"
+        raise PlanError(f"recipe {recipe.name} is for {recipe.task}, but {whose} for {task}")
+    if task not in LANES:
+        raise PlanError(f"task {task}: nothing is made for it yet; possible: {', '.join(LANES)}")
+    return task
+
+
+def _toolchain(recipe: Recipe, target: Target, task: str) -> Toolchain:
     """The toolchain of the target's runtime, if it can do what the recipe asks."""
     runtime = target.runtime.name
     for key, name in [("name", runtime), *(("also", other) for other in target.runtime.also)]:
@@ -162,10 +145,16 @@ def _toolchain(recipe: Recipe, target: Target) -> Toolchain:
                 f"{target.name} runs '{made}' ({runtime}); possible: format = \"{made}\", or a target with runtime "
                 f"{' or '.join(able)}"
             )
-    return TOOLCHAINS[made]
+    if made not in LANES[task].toolchains:
+        able = [r for r, f in RUNTIME_FORMATS.items() if f in LANES[task].toolchains]
+        raise PlanError(
+            f"recipe {recipe.name}: no '{made}' is made for {task}, which target {target.name} runs ({runtime}); "
+            f"possible: a target with runtime {' or '.join(able)}"
+        )
+    return LANES[task].toolchains[made]
 
 
-def _check_model(recipe: Recipe, target: Target, inputs: Inputs, toolchain: Toolchain) -> None:
+def _check_model(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, toolchain: Toolchain) -> None:
     """Refuse an architecture that a step or the toolchain does not know, by name, before any work."""
     teacher, student = inputs.teacher, inputs.student
     steps = [s.step for s in recipe.stage]
@@ -196,16 +185,19 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, toolchain: Tool
                else "possible: a model of those, or recipe int8-ptq")
         )  # fmt: skip
     if toolchain.families and model.family not in toolchain.families:
-        others = sorted(r for r, f in RUNTIME_FORMATS.items() if TOOLCHAINS[f].families is None)
+        chains = lane.toolchains
+        others = sorted(r for r, f in RUNTIME_FORMATS.items() if f in chains and chains[f].families is None)
         raise PlanError(
             f"{model.name}: architecture '{model.family}' has no Keras twin, which target {target.name} needs "
             f"(known: {families}); possible: a target with runtime {' or '.join(others)}, such as intel-cpu"
         )
 
 
-def _stages(recipe: Recipe, target: Target, toolchain: Toolchain) -> list[tuple[str, StepOptions | None, str]]:
+def _stages(
+    recipe: Recipe, target: Target, lane: Lane, toolchain: Toolchain
+) -> list[tuple[str, StepOptions | None, str]]:
     """(step, the recipe's options for it, stage) in order, with the conversions that the formats need."""
-    plan: list[tuple[str, StepOptions | None, str]] = [("dataset", None, "dataset_text")]
+    plan: list[tuple[str, StepOptions | None, str]] = [("dataset", None, lane.dataset)]
     at = "dataset"
 
     def convert_to(wanted: str) -> None:
@@ -225,9 +217,9 @@ def _stages(recipe: Recipe, target: Target, toolchain: Toolchain) -> list[tuple[
             convert_to(options.format)
             continue
         method = getattr(options, "method", None)
-        stages = COMMON.get(name) or toolchain.stages.get(f"{name}:{method}" if method else name)
+        stages = lane.common.get(name) or toolchain.stages.get(f"{name}:{method}" if method else name)
         if not stages:
-            raise PlanError(_no_stage(recipe, target, index, name, str(method)))
+            raise PlanError(_no_stage(recipe, target, lane, index, name, str(method)))
         for stage in stages:
             module = load_stage(stage)
             convert_to(module.ACCEPTS)
@@ -238,8 +230,12 @@ def _stages(recipe: Recipe, target: Target, toolchain: Toolchain) -> list[tuple[
     return plan
 
 
-def _no_stage(recipe: Recipe, target: Target, index: int, name: str, method: str) -> str:
-    able = sorted(runtime for runtime, form in RUNTIME_FORMATS.items() if f"{name}:{method}" in TOOLCHAINS[form].stages)
+def _no_stage(recipe: Recipe, target: Target, lane: Lane, index: int, name: str, method: str) -> str:
+    chains = lane.toolchains
+    able = sorted(
+        runtime for runtime, form in RUNTIME_FORMATS.items()
+        if form in chains and f"{name}:{method}" in chains[form].stages
+    )  # fmt: skip
     return (
         f"recipe {recipe.name}: stage {index} ({name}): method '{method}' is not offered for runtime "
         f"{target.runtime.name} of target {target.name}; possible: another method, or a target with runtime "
@@ -247,10 +243,12 @@ def _no_stage(recipe: Recipe, target: Target, index: int, name: str, method: str
     )
 
 
-def _supplied(recipe: Recipe, target: Target, inputs: Inputs) -> dict[str, Any]:
+def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict[str, Any]:
     """What stages may ask for besides the recipe's own keys. A stage takes the ones that its Options name."""
     shorter = tuple(b for b in target.buckets if b < recipe.max_tokens)
     return {
+        "task": task,
+        "needs": device_needs(task),
         "max_tokens": recipe.max_tokens,
         "buckets": (*shorter, recipe.max_tokens),
         "runtime": target.runtime.name,

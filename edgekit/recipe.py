@@ -8,11 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from .catalog import find
 from .errors import ConfigError, did_you_mean
 from .steps import STEPS, Step, StepOptions
+from .tasks import TASKS
 from .tomlfile import read_toml, validate
 
 
@@ -22,13 +23,20 @@ class Recipe(StepOptions):
     _name: str = PrivateAttr("")
     format_version: Annotated[Literal[1], Field(alias="schema")]
     description: Annotated[str, Field(min_length=1, description="one sentence for the list")]
-    task: Literal["text_classification"] = "text_classification"
+    task: Annotated[str | None, Field(description="the only task that it is for; none: any of texts")] = None
     min_retention: Annotated[
         float, Field(ge=0, le=1, description="least accuracy ÷ teacher's accuracy; below it the build fails")
     ]
     max_tokens: Annotated[int, Field(ge=4, le=512, description="longer texts are cut")] = 128
     seed: Annotated[int, Field(ge=0)] = 0
     stage: Annotated[tuple[Step, ...], Field(strict=False, min_length=1)]
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str | None) -> str | None:
+        if task and task not in TASKS:
+            raise ValueError(f"no such task{did_you_mean(task, TASKS)}")
+        return task
 
     @property
     def name(self) -> str:

@@ -124,7 +124,7 @@ def predictor(bundle: Path) -> Call:
     from edgekit.ondevice.infer import Predictor
 
     shipped = Predictor(bundle, threads=1)
-    return lambda text: shipped.predict([text])
+    return shipped.answer
 
 
 def take_turns(variants: dict[str, Call], texts: list[str]) -> dict[str, np.ndarray]:
@@ -146,7 +146,7 @@ def runner_overhead(bundle: Path, texts: list[str]) -> float:
     from edgekit.ondevice.infer import Predictor
 
     shipped = Predictor(bundle, threads=1)
-    tokens = [shipped.tokens(text) for text in texts]
+    tokens = [shipped.task.feeds(text)[0] for text in texts]
     ours, bare = shipped.infer, bare_runtime(bundle)
     times: dict[str, list[float]] = {"ours": [], "bare": []}
     for round_number in range(ROUNDS + 1):

@@ -46,6 +46,7 @@ def make_bundle(folder: Path, name: str = "distilbert-int8-raspberrypi", **chang
         "tokenizer": "tokenizer.json", "buckets": [16, 128], "tolerance": 0.02,
         "runtime": {"name": "litert", "package": "ai-edge-litert", "version": "2.3.0", "device": "CPU", "threads": 1},
         "metrics": {
+            "metric": "accuracy",
             "runtime": {"name": "litert", "package": "ai-edge-litert", "version": "2.3.0"},
             "splits": {"test": scores, "validation": validation},
         },

@@ -12,7 +12,8 @@ from edgekit.catalog import names
 from edgekit.errors import ConfigError, PlanError
 from edgekit.inputs import DataSource, Inputs, ModelSource, resolve_data
 from edgekit.ondevice.runtimes import RUNTIMES, load_runtime
-from edgekit.plan import RUNTIME_FORMATS, RUNTIME_PACKAGES, TOOLCHAINS, Plan, make_plan
+from edgekit.lanes import LANES, RUNTIME_FORMATS, RUNTIME_PACKAGES
+from edgekit.plan import Plan, make_plan
 from edgekit.recipe import load_recipe
 from edgekit.refusals import REFUSALS, hardware, refusal_of
 from edgekit.stages import load_stage
@@ -314,8 +315,9 @@ def test_an_unknown_runtime_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_tables_of_the_plan_agree_with_the_modules() -> None:
-    built_for = [name for name in RUNTIMES if load_runtime(name).FORMAT in TOOLCHAINS]
+    toolchains = [one for lane in LANES.values() for one in lane.toolchains.items()]
+    built_for = [name for name in RUNTIMES if load_runtime(name).FORMAT in dict(toolchains)]
     assert {name: load_runtime(name).FORMAT for name in built_for} == RUNTIME_FORMATS
     assert {name: load_runtime(name).PACKAGE for name in built_for} == RUNTIME_PACKAGES
-    for toolchain in TOOLCHAINS.values():
+    for _, toolchain in toolchains:
         assert {load_stage(s).PRODUCES for s in toolchain.converters.values()} <= set(toolchain.formats)

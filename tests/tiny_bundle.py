@@ -87,15 +87,18 @@ def pack_tiny(
     ids = [np.array([tokenizer.encode(text).ids], np.int32) for text in TEXTS]
     logits = [answer(row, np.ones_like(row)).tolist() for row in ids]
     logits[0][0] += error
-    samples = [{"text": text, "logits": row} for text, row in zip(TEXTS, logits, strict=True)]
-    golden = {"schema": 1, "tolerance": TOLERANCE, "texts": list(TEXTS), "samples": samples}
+    samples = [{"input": text, "outputs": [row]} for text, row in zip(TEXTS, logits, strict=True)]
+    golden = {"schema": 1, "tolerance": TOLERANCE, "inputs": list(TEXTS), "samples": samples}
     (report / "golden.json").write_text(json.dumps(golden))
     version = litert.version()
     options = {"runtime": "litert", "runtime_version": version, "device": "CPU", "threads": 2, "buckets": BUCKETS}
-    metrics = {"labels": list(labels), "splits": {}, "tolerance": TOLERANCE, "runtime": {"version": version}}
-    versions = {"tokenizers": metadata.version("tokenizers")}
+    described = {"labels": list(labels), "tokenizer": "tokenizer.json", "buckets": list(BUCKETS)}
+    metrics = {
+        "task": "text_classification", "metric": "accuracy", "described": described, "splits": {},
+        "needs": {"tokenizers": metadata.version("tokenizers")}, "tolerance": TOLERANCE, "runtime": {"version": version},
+    }  # fmt: skip
     quantized = Artifact("quantize_tflite", "b" * 64, "tflite", model, {}, (), {}, 0.0, "")
-    validated = Artifact("validate", "c" * 64, "report", report, metrics, (), versions, 0.0, "")
+    validated = Artifact("validate", "c" * 64, "report", report, metrics, (), {}, 0.0, "")
     return pack(
         folder, name=folder.name, recipe={"schema": 1}, target={"arch": arch},
         steps=[(quantized, "quantize", {}), (validated, "validate", options)],

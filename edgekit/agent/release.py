@@ -149,11 +149,11 @@ def _difference(report: dict[str, Any]) -> str:
         return "the bundle's own check says that it does not answer as it did on the host"
     worst = max(bad, key=_size)
     by = "is no number" if worst.get("max_difference") is None else f"differs by {_size(worst):.4g}"
-    label, expected = worst.get("label"), worst.get("expected")
-    said = "with the same label" if label == expected else f"label {label!r:.40} instead of"
+    decision, expected = worst.get("decision"), worst.get("expected")
+    said = "with the same decision" if decision == expected else f"{decision!r:.40} instead of"
     return (
         f"{len(bad)} of {len(samples or [])} golden samples are not as on the host: the worst {by} "
-        f"(tolerance {report.get('tolerance')!s:.20}), {said} {expected!r:.40}: {worst.get('text')!r:.60}"
+        f"(tolerance {report.get('tolerance')!s:.20}), {said} {expected!r:.40}: {worst.get('input')!r:.60}"
     )
 
 

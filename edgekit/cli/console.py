@@ -81,13 +81,16 @@ def duration(seconds: float) -> str:
 
 def summary(step: Step, artifact: Artifact) -> str:
     """The figures of a finished step that a user wants to see pass by."""
+    from ..artifact import validation_score
+
     metrics = artifact.metrics
     words = []
-    if "validation_accuracy" in metrics:
-        words.append(f"validation accuracy {metrics['validation_accuracy']:.4f}")
+    if score := validation_score(metrics):
+        words.append(f"validation {score[0].replace('_', ' ')} {score[1]:.4f}")
     for split, scores in metrics.get("splits", {}).items():
         kept = "unknown" if scores["retention"] is None else f"{scores['retention']:.4f}"
-        words.append(f"{split}: accuracy {scores['accuracy']:.4f}, retention {kept} of {scores['count']}")
+        metric = metrics["metric"]
+        words.append(f"{split}: {metric.replace('_', ' ')} {scores[metric]:.4f}, retention {kept} of {scores['count']}")
     if "parameters" in metrics:
         words.append(f"{metrics['parameters'] / 1e6:.2f} M parameters")
     if "wheels" in metrics:

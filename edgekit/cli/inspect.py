@@ -32,11 +32,12 @@ def command(bundle: Path, as_json: bool) -> None:
         "size": f"{size(opened.size_bytes)}, {len(manifest['files'])} files, all as the manifest says",
         "runs on": f"{runtime['package']} {runtime['version']}, {runtime['device']}, {runtime['threads']} threads",
         **_wheels(manifest),
-        "labels": ", ".join(manifest["labels"]),
-        "token lengths": ", ".join(map(str, manifest["buckets"])),
+        "task": manifest["task"].replace("_", " "),
+        **({"labels": ", ".join(manifest["labels"])} if manifest.get("labels") else {}),
+        **({"token lengths": ", ".join(map(str, manifest["buckets"]))} if "tokenizer" in manifest else {}),
         "teacher": f"{teacher['name']}, licence {teacher['licence'] or 'not stated'}",
         "data": f"{teacher['data']}, sha256 {teacher['data_digest'][:16]}",
-        "tolerance": f"{manifest['tolerance']:.3g} (logits, golden samples)",
+        "tolerance": f"{manifest['tolerance']:.3g} (of outputs, golden samples)",
         "made by": f"edgekit {manifest['edgekit']}",
     }.items():
         console.print(f"{name:14}{value}", markup=False)
@@ -60,10 +61,15 @@ def _wheels(manifest: Any) -> dict[str, str]:
 
 def _print_scores(manifest: Any) -> None:
     """Measured at the build, by the code in the bundle."""
-    columns = ("accuracy", "teacher_accuracy", "retention", "macro_f1", "teacher_macro_f1", "agreement")
+    columns = [key for scores in manifest["metrics"]["splits"].values() for key in scores if key != "count"]
+    columns = list(dict.fromkeys(columns))
     runtime = manifest["metrics"]["runtime"]
     print_table(
-        (f"measured with {runtime['package']} {runtime['version']}", "texts", *(c.replace("_", " ") for c in columns)),
+        (
+            f"measured with {runtime['package']} {runtime['version']}",
+            "samples",
+            *(c.replace("_", " ") for c in columns),
+        ),
         [
             (split, str(s["count"]), *("unknown" if s[c] is None else f"{s[c]:.4f}" for c in columns))
             for split, s in manifest["metrics"]["splits"].items()

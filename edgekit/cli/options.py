@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..catalog import Kind, names
+from ..tasks import TASKS
 
 if TYPE_CHECKING:
     from ..plan import Plan
@@ -54,7 +55,11 @@ def plan_options(command: F) -> F:
                      help="CSV, TSV, JSONL or Parquet; a folder of train, validation, test files; or hf:glue/sst2."),
         click.option("--unlabelled", metavar="FILE",
                      help="More texts to distil on, without labels: CSV, TSV, JSONL or Parquet."),
+        click.option("--task", type=click.Choice(TASKS), metavar="TASK",
+                     help=f"One of {', '.join(TASKS)}.  [default: as the teacher or the recipe says]"),
         click.option("--text-column", metavar="NAME", help="[default: found by name and content]"),
+        click.option("--pair-column", metavar="NAME",
+                     help="The second text of a pair.  [default: by names such as sentence1, sentence2]"),
         click.option("--label-column", metavar="NAME", help="[default: found by name and content]"),
         click.option("--set", "overrides", multiple=True, metavar="STEP.KEY=VALUE",
                      help="Override a key of the recipe, such as distill.epochs=2; may be repeated."),
@@ -74,14 +79,15 @@ def open_store(path: Path | None) -> Store:
 
 def plan_from(
     recipe: str, target: str, teachers: tuple[str, ...] = (), student: str | None = None, data: str | None = None,
-    unlabelled: str | None = None, text_column: str | None = None, label_column: str | None = None,
-    overrides: tuple[str, ...] = (),
+    unlabelled: str | None = None, task: str | None = None, text_column: str | None = None,
+    pair_column: str | None = None, label_column: str | None = None, overrides: tuple[str, ...] = (),
 ) -> Plan:  # fmt: skip
     """The Plan that these options ask for. Raises ConfigError and PlanError."""
     from concurrent.futures import ThreadPoolExecutor
 
     from ..errors import ConfigError
     from ..inputs import Inputs, resolve_data, resolve_model, resolve_unlabelled
+    from ..tasks.columns import Wanted
 
     if teachers and not data:
         raise ConfigError("--teacher without --data: the recipe measures against labelled texts; name some with --data")
@@ -106,10 +112,12 @@ def plan_from(
             data=resolve_data(data),
             teacher=found[0] if found else None,
             student=started.result() if started else None,
+            task=task,
             text_column=text_column,
+            pair_column=pair_column,
             label_column=label_column,
             more_teachers=tuple(found[1:]),
-            unlabelled=resolve_unlabelled(unlabelled, text_column) if unlabelled else None,
+            unlabelled=resolve_unlabelled(unlabelled, Wanted(text_column, None, pair_column)) if unlabelled else None,
         )
     return make_plan(loaded_recipe, loaded_target, inputs)
 

@@ -1,4 +1,4 @@
-"""`edgekit run`: answer texts with a bundle, on this machine or a device, through the code that ships in it."""
+"""`edgekit run`: answer texts and other samples with a bundle, here or on a device, by the code that ships in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,30 +24,29 @@ if TYPE_CHECKING:
 @click.argument("bundle", required=False, metavar="[BUNDLE]")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--file", type=click.Path(path_type=Path), help="Texts, one a line.  [default: standard input]")
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Texts answered at a time.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: what the bundle says]")
 @click.option("--device", metavar="CPU|GPU|NPU", help="[default: what the bundle was made for]")
 @click.option("--on", metavar="DEVICE", help="Let the bundle that this device runs answer; BUNDLE is left out then.")
 @device_options
 @json_option
 def command(
-    bundle: str | None, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None,
+    bundle: str | None, texts: tuple[str, ...], file: Path | None, threads: int | None,
     device: str | None, on: str | None, way: Way, as_json: bool,
 ) -> None:  # fmt: skip
-    """Predict labels and probabilities with a bundle. Empty lines are left out."""
+    """Answer with a bundle: labels and probabilities of texts, say. Empty lines are left out."""
     if on:
         _run_there(on, (*([bundle] if bundle else []), *texts), file, _computing(threads, device), way, as_json)
     elif bundle:
         from ..bundle import open_as_folder
 
         with open_as_folder(Path(bundle)) as opened:
-            _run_here(opened, texts, file, batch, threads, device, as_json)
+            _run_here(opened, texts, file, threads, device, as_json)
     else:
         raise click.UsageError("Missing argument 'BUNDLE', or --on DEVICE")
 
 
 def _run_here(
-    opened: Bundle, texts: tuple[str, ...], file: Path | None, batch: int, threads: int | None, device: str | None,
+    opened: Bundle, texts: tuple[str, ...], file: Path | None, threads: int | None, device: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
     from ..ondevice.errors import OnDeviceError
@@ -61,15 +59,12 @@ def _run_here(
             predictor = Predictor(opened.path, threads, device=device)
         if predictor.substitute:
             click.echo(f"edgekit: {predictor.substitute}", err=True)
-        lines = iter(texts) if texts else _lines(file)
-        while block := list(islice(lines, batch)):
-            for text, row in zip(block, predictor.probabilities(block), strict=True):
-                label = predictor.labels[int(row.argmax())]
-                shares = {name: round(float(p), 6) for name, p in zip(predictor.labels, row, strict=True)}
-                if as_json:
-                    answers.append({"text": text, "label": label, "probabilities": shares})
-                else:
-                    click.echo("\t".join((label, f"{shares[label]:.4f}", text)))
+        for text in texts or _lines(file):
+            answer = predictor.answer(predictor.task.parse_word(text))
+            if as_json:
+                answers.append({"input": text, **answer})
+            else:
+                click.echo(f"{predictor.task.show(answer)}\t{text}")
     except OnDeviceError as error:
         raise BundleError(str(error)) from None
     if as_json:
@@ -123,7 +118,7 @@ def _run_there(
         print_json({"device": str(devices[0].address), **answer})
         return
     for row in answer["answers"]:
-        click.echo("\t".join((row["label"], f"{row['probabilities'][row['label']]:.4f}", row["text"])))
+        click.echo(f"{row['shown']}\t{row['input']}")
     if answer["truncated"]:
         click.echo(f"edgekit: {answer['truncated']} texts were longer than the model reads and were cut", err=True)
 

@@ -1,4 +1,4 @@
-"""`python3 -m ondevice`: answers texts with the bundle around it, checks that bundle, measures or serves it."""
+"""`python3 -m ondevice`: answers samples with the bundle around it, checks that bundle, measures or serves it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print one JSON document")
     top = argparse.ArgumentParser(prog="python3 -m ondevice", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="infer | verify | profile | count | serve")
-    infer = commands.add_parser("infer", parents=[shared], help="label texts: arguments, a file, or standard input")
+    infer = commands.add_parser(
+        "infer", parents=[shared], help="answer texts or other samples: arguments, a file, or standard input"
+    )
     infer.add_argument("texts", nargs="*", metavar="TEXT", help="none and no --file: standard input, a text a line")
     infer.add_argument("--file", type=Path, help="a text a line")
     infer.set_defaults(run=run_infer)
@@ -61,18 +63,16 @@ def run_infer(given: argparse.Namespace) -> int:
         print(f"ondevice: {predictor.substitute}", file=sys.stderr)
     answers = []
     for text in read_texts(given):
-        row = predictor.probabilities([text])[0]
-        label = predictor.labels[int(row.argmax())]
-        shares = {name: float(row[position]) for position, name in enumerate(predictor.labels)}
+        answer = predictor.answer(predictor.task.parse_word(text))
         if given.json:
-            answers.append({"text": text, "label": label, "probabilities": shares})
+            answers.append({"input": text, **answer, "shown": predictor.task.show(answer)})
         else:
-            print(label, *(f"{name}={share:.4f}" for name, share in shares.items()), sep="\t", flush=True)
+            print(predictor.task.show(answer), flush=True)
     if given.json:
         document = {"computed_on": predictor.device, "truncated": predictor.truncated, "answers": answers}
         print(json.dumps(document, ensure_ascii=False))
     elif predictor.truncated:
-        print(f"ondevice: {predictor.truncated} of the texts were too long and lost their end", file=sys.stderr)
+        print(f"ondevice: {predictor.truncated} of the samples were too long and lost their end", file=sys.stderr)
     return 0
 
 
@@ -100,8 +100,8 @@ def run_verify(given: argparse.Namespace) -> int:
     bad = [s for s in report["samples"] if not s["ok"]]
     for sample in bad:
         print(
-            f"differs by {sample['max_difference']} (tolerance {report['tolerance']}): {sample['label']}, "
-            f"expected {sample['expected']}: {sample['text'][:60]!r}"
+            f"differs by {sample['max_difference']} (tolerance {report['tolerance']}): {sample['decision']}, "
+            f"expected {sample['expected']}: {sample['input'][:60]!r}"
         )
     place = "" if report["device"] == report["made_for"] == "CPU" else f" on {report['device']}"
     place += f", made for {report['made_for']}" if report["device"] != report["made_for"] else ""

@@ -1,20 +1,19 @@
-"""Texts to logits, probabilities and labels."""
+"""Samples to answers: a bundle's task makes feeds of a sample, its runtime outputs, its task an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .errors import OnDeviceError
-from .manifest import read_manifest
+from .manifest import Manifest, need, read_manifest
 from .place import missing_flags
 from .runtimes import load_runtime
-from .text import Tokenizer
-
-Floats = np.ndarray[Any, np.dtype[np.float32]]
+from .tasks import Answer, Array, Feed, load_task
 
 
 class Predictor:
@@ -22,7 +21,8 @@ class Predictor:
 
     `threads`, `runtime` and `device` default to what the manifest says; no other device is taken unless it is named
     here. With `reference`, the runtime computes in its second, plainer way, which tells how much of an answer is
-    rounding. Raises OnDeviceError. Not for several threads at once.
+    rounding. `infer(feed)` is the bare model: its output for one feed of one sample, float32. Raises OnDeviceError.
+    Not for several threads at once.
     """
 
     def __init__(
@@ -31,7 +31,6 @@ class Predictor:
     ) -> None:  # fmt: skip
         manifest = read_manifest(bundle)
         wanted = manifest["runtime"]
-        self.labels: list[str] = manifest["labels"]
         self.runtime = runtime or wanted["name"]
         self.threads: int = threads or wanted["threads"]
         self.device: str = device or wanted["device"]
@@ -47,10 +46,11 @@ class Predictor:
         if self.runtime_version is None:
             pin = f"=={wanted['version']}" if self.runtime == wanted["name"] else ""
             raise OnDeviceError(f"needs {module.PACKAGE}, which is not installed: pip install {module.PACKAGE}{pin}")
-        buckets = manifest["buckets"]
-        self._tokenizer = Tokenizer(bundle / manifest["tokenizer"], buckets[-1])
-        self._predict = module.load(bundle / manifest["model"], buckets, self.device, self.threads, reference)
-        self._read = np.ones((1, buckets[-1]), dtype=np.int32)
+        kind = load_task(manifest["task"])
+        self.task = kind.open_task(bundle, manifest)
+        self.part: str = kind.PART
+        open_model = _OPEN[kind.TAKES]
+        self.infer = open_model(module, bundle, manifest, self.device, self.threads, reference)
 
     @property
     def substitute(self) -> str | None:
@@ -61,34 +61,53 @@ class Predictor:
 
     @property
     def truncated(self) -> int:
-        """How many texts so far were longer than the last bucket and lost their end."""
-        return self._tokenizer.truncated
+        """How many samples so far were longer than the model reads and lost their end."""
+        found: int = self.task.truncated
+        return found
 
-    def tokens(self, text: str) -> list[int]:
-        """The token ids of a text, at most as many as the last bucket."""
-        return self._tokenizer.encode(text)
+    def outputs(self, sample: Any) -> list[Array]:
+        """What the model says of a sample, for each of its feeds: logits, mostly one array [labels]."""
+        return [self.infer(feed) for feed in self.task.feeds(sample)]
 
-    def infer(self, token_ids: Sequence[int]) -> Floats:
-        """The logits [labels] for one text's token ids."""
+    def answer(self, sample: Any) -> Answer:
+        """What a user is told of a sample. Raises OnDeviceError where an output is not a finite number."""
+        feeds = self.task.feeds(sample)
+        answer: Answer = self.task.answer(sample, feeds, [self.infer(feed) for feed in feeds])
+        return answer
+
+
+def _open_tokens(
+    module: ModuleType, bundle: Path, manifest: Manifest, device: str, threads: int, reference: bool
+) -> Callable[[Feed], Array]:
+    """A model of token ids, at most as many as the last bucket."""
+    need(manifest, {"buckets": list}, bundle)
+    buckets = manifest["buckets"]
+    predict = module.load(bundle / manifest["model"], buckets, device, threads, reference)
+    read = np.ones((1, buckets[-1]), dtype=np.int32)
+
+    def infer(token_ids: Feed) -> Array:
         ids = np.array([token_ids], dtype=np.int32)
-        logits: Floats = self._predict(ids, self._read[:, : ids.shape[1]])
-        return logits
+        found: Array = predict(ids, read[:, : ids.shape[1]])
+        return found
 
-    def predict(self, texts: Sequence[str]) -> Floats:
-        """The logits [texts, labels]."""
-        rows = [self.infer(self.tokens(text)) for text in texts]
-        return np.array(rows, dtype=np.float32).reshape(-1, len(self.labels))
-
-    def probabilities(self, texts: Sequence[str]) -> Floats:
-        """The softmax of the logits, [texts, labels]. Raises OnDeviceError where an answer is not a finite number."""
-        logits = self.predict(texts)
-        if not np.isfinite(logits).all():
-            raise OnDeviceError("the model's answer is not a finite number; `verify` tells whether the bundle is whole")
-        return softmax(logits)
+    return infer
 
 
-def softmax(logits: Floats) -> Floats:
-    """Logits [texts, labels] as probabilities."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return shares
+def _open_arrays(
+    module: ModuleType, bundle: Path, manifest: Manifest, device: str, threads: int, reference: bool
+) -> Callable[[Feed], Array]:
+    """A model of arrays by its inputs' names; several outputs become one row after the other, by their names."""
+    model = module.open_model(bundle / manifest["model"], device, threads, reference=reference)
+
+    def infer(feed: Feed) -> Array:
+        model.bind(feed)
+        model.invoke()
+        found = model.outputs()
+        rows = [np.asarray(found[name], np.float32) for name in sorted(found)]
+        answer: Array = rows[0][0] if len(rows) == 1 else np.concatenate([row.ravel() for row in rows])
+        return answer
+
+    return infer
+
+
+_OPEN = {"tokens": _open_tokens, "arrays": _open_arrays}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,15 +12,8 @@ from .errors import OnDeviceError
 
 SCHEMA = 1
 NAME = "manifest.json"
-#: What running a bundle needs of its manifest; the rest is for people and for the host.
-NEEDED = {
-    "labels": list,
-    "buckets": list,
-    "model": str,
-    "tokenizer": str,
-    "runtime": dict,
-    "files": dict,
-}
+#: What running any bundle needs of its manifest; its task needs more, the rest is for people and for the host.
+NEEDED = {"task": str, "model": str, "runtime": dict, "files": dict}
 
 Manifest = dict[str, Any]
 
@@ -48,16 +42,21 @@ def parse_manifest(content: bytes, name: str) -> Manifest:
         raise OnDeviceError(
             f"{name}: schema {manifest['schema']!r}, this ondevice package knows {SCHEMA}; use the bundle's own"
         )
-    for key, kind in NEEDED.items():
-        if not isinstance(manifest.get(key), kind):
-            raise OnDeviceError(f"{name}: key '{key}': found {manifest.get(key)!r}, expected a {kind.__name__}")
+    need(manifest, NEEDED, name)
     for path, facts in manifest["files"].items():
         if not isinstance(facts, dict) or not isinstance(facts.get("size"), int) or "sha256" not in facts:
             raise OnDeviceError(f"{name}: file {path!r}: found {facts!r}, expected size and sha256")
-    for path in (manifest["model"], manifest["tokenizer"], *manifest["files"]):
-        if not is_inside(path):
+    for path in (manifest["model"], manifest.get("tokenizer", NAME), *manifest["files"]):
+        if not isinstance(path, str) or not is_inside(path):
             raise OnDeviceError(f"{name}: path {path!r} leads out of the bundle")
     return manifest
+
+
+def need(manifest: Manifest, keys: Mapping[str, type], where: object) -> None:
+    """Raise OnDeviceError naming the first key that is missing or of another type; `where` the manifest lies."""
+    for key, kind in keys.items():
+        if not isinstance(manifest.get(key), kind):
+            raise OnDeviceError(f"{where}: key '{key}': found {manifest.get(key)!r}, expected a {kind.__name__}")
 
 
 def is_inside(path: str) -> bool:

@@ -3,37 +3,83 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from .errors import OnDeviceError
+from .manifest import Manifest, need
 
 
 class Tokenizer:
     """Cuts texts into at most `max_tokens` tokens; `truncated` counts the texts that lost their end."""
 
     def __init__(self, path: Path, max_tokens: int) -> None:
-        try:
-            from tokenizers import Tokenizer as Native
-        except ImportError:
-            raise OnDeviceError(
-                "needs tokenizers, which is not installed: pip install --no-deps -r requirements.txt"
-            ) from None
-        if not path.is_file():
-            raise OnDeviceError(f"{path}: missing; copy the bundle again")
-        try:
-            self._native = Native.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 (the library has no class of its own)
-            raise OnDeviceError(f"{path}: cannot be read: {error}; copy the bundle again") from None
+        self.native = load_native(path)
         # The file may carry the limits of its training; the bundle's own are others.
-        self._native.no_padding()
-        self._native.no_truncation()
-        self._native.enable_truncation(max_tokens)
+        self.native.no_padding()
+        self.native.no_truncation()
+        self.native.enable_truncation(max_tokens)
         self._max_tokens = max_tokens
         self.truncated = 0
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a text, special tokens included; never none, because attention needs one to read."""
-        encoding = self._native.encode(text)
+        encoding = self.native.encode(text)
         ids: list[int] = encoding.ids
         if len(ids) == self._max_tokens and encoding.overflowing:
             self.truncated += 1
         return ids or [0]
+
+
+def load_native(path: Path) -> Any:
+    """The `tokenizers.Tokenizer` of a file. Raises OnDeviceError."""
+    try:
+        from tokenizers import Tokenizer as Native
+    except ImportError:
+        raise OnDeviceError(
+            "needs tokenizers, which is not installed: pip install --no-deps -r requirements.txt"
+        ) from None
+    if not path.is_file():
+        raise OnDeviceError(f"{path}: missing; copy the bundle again")
+    try:
+        return Native.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 (the library has no class of its own)
+        raise OnDeviceError(f"{path}: cannot be read: {error}; copy the bundle again") from None
+
+
+class Texts:
+    """What tasks whose samples are single texts have in common: a text is one feed, its token ids."""
+
+    def __init__(self, bundle: Path, manifest: Manifest) -> None:
+        need(manifest, {"labels": list, "buckets": list, "tokenizer": str}, bundle)
+        self._tokenizer = Tokenizer(bundle / manifest["tokenizer"], manifest["buckets"][-1])
+
+    @property
+    def truncated(self) -> int:
+        """How many texts so far were longer than the last bucket and lost their end."""
+        return self._tokenizer.truncated
+
+    def parse(self, given: Any) -> Any:
+        """A text. Raises OnDeviceError."""
+        if not isinstance(given, str):
+            raise OnDeviceError(f"found {kind(given)}, expected a string")
+        try:
+            given.encode("utf-8")
+        except UnicodeEncodeError:
+            raise OnDeviceError("has half of a surrogate pair, which is no character") from None
+        return given
+
+    def parse_word(self, word: str) -> Any:
+        """The text itself."""
+        return word
+
+    def feeds(self, sample: Any) -> list[Any]:
+        """The token ids, at most as many as the last bucket."""
+        return [self._tokenizer.encode(sample)]
+
+
+_KINDS = {str: "a string", bool: "true or false", list: "a list", dict: "an object", type(None): "null"}
+
+
+def kind(value: object) -> str:
+    """What a JSON value is, in words."""
+    return _KINDS.get(type(value), "a number")

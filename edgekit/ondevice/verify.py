@@ -20,9 +20,10 @@ def verify(
 ) -> dict[str, Any]:
     """Check a bundle's files, then run its golden samples and compare.
 
-    The report: `ok`, `files`, `tolerance` (logits), `max_difference` over all samples, `runtime`, `runtime_version`,
-    `device` and what it was `made_for`, and `samples`, each with `text`, `ok`, `max_difference` (None where the answer
-    is not a finite number), `label` and `expected`. Raises OnDeviceError where it cannot come to an answer.
+    The report: `ok`, `files`, `tolerance` (of outputs: logits), `max_difference` over all samples, `runtime`,
+    `runtime_version`, `device` and what it was `made_for`, and `samples`, each with `input`, `ok`, `max_difference`
+    (None where an output is not a finite number), the `decision` and the `expected` one. Raises OnDeviceError where it
+    cannot come to an answer.
     """
     files = verify_files(bundle, read_manifest(bundle))
     golden = read_golden(bundle)
@@ -59,17 +60,24 @@ def read_golden(bundle: Path) -> dict[str, Any]:
     raise OnDeviceError(f"{path}: missing or damaged; copy the bundle again")
 
 
-def _compare(predictor: Predictor, sample: dict[str, Any], tolerance: float) -> dict[str, Any]:
-    """One golden sample: every logit within the tolerance, and the same label."""
-    expected = np.array(sample["logits"])
-    found = predictor.predict([sample["text"]])[0]
-    finite = bool(np.isfinite(found).all())
-    difference = float(np.abs(found - expected).max()) if finite else None
-    same = finite and found.argmax() == expected.argmax()
-    return {
-        "text": sample["text"],
-        "ok": bool(same and difference is not None and difference <= tolerance),
-        "max_difference": difference,
-        "label": predictor.labels[int(found.argmax())] if finite else None,
-        "expected": predictor.labels[int(expected.argmax())],
-    }
+def _compare(predictor: Predictor, golden: dict[str, Any], tolerance: float) -> dict[str, Any]:
+    """One golden sample: every output within the tolerance, and the same decision."""
+    task = predictor.task
+    sample = task.parse(golden["input"])
+    feeds = task.feeds(sample)
+    found = [predictor.infer(feed) for feed in feeds]
+    expected = [np.array(values, dtype=np.float32) for values in golden["outputs"]]
+    wanted = task.decision(task.answer(sample, feeds, expected))
+    row = {"input": shown(golden["input"]), "expected": wanted}
+    if [x.shape for x in found] != [x.shape for x in expected] or not all(np.isfinite(x).all() for x in found):
+        return {**row, "ok": False, "max_difference": None, "decision": None}
+    difference = max(float(np.abs(x - y).max()) for x, y in zip(found, expected))
+    decision = task.decision(task.answer(sample, feeds, found))
+    ok = decision == wanted and difference <= tolerance
+    return {**row, "ok": ok, "max_difference": difference, "decision": decision}
+
+
+def shown(given: Any) -> str:
+    """An input of golden.json, short enough for a line."""
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..artifact import validation_score
 from .content import Cell, Section, Table, Text
 from .drawing import clean
 from .sources import Built
@@ -59,10 +60,11 @@ def artifact_bytes(manifest: Mapping[str, Any]) -> int:
 
 def _stage(entry: Mapping[str, Any], took: float | None, manifest: Mapping[str, Any]) -> Stage:
     metrics = entry["metrics"]
-    accuracy = metrics.get(f"{SPLIT}_accuracy")
+    found = validation_score(metrics)
+    accuracy = found[1] if found else None
     count = metrics.get("bytes")
     if entry["step"] == "validate":
-        accuracy = manifest["metrics"]["splits"].get(SPLIT, {}).get("accuracy")
+        accuracy = manifest["metrics"]["splits"].get(SPLIT, {}).get(manifest["metrics"]["metric"])
         count = artifact_bytes(manifest)
     return Stage(
         entry["key"], entry["step"], clean(entry["stage"]), count, metrics.get("parameters"),
@@ -103,7 +105,7 @@ def _stage_table(built: Built) -> Table:
         notes += [f"{stage.name}: {note}" for note in stage.notes]
     manifest = built.manifest
     caption = f"{clean(manifest['name'])}: {clean(manifest['recipe'].get('description', ''))}"
-    headers = ["Step", "Model size", "Parameters", "Multiply-adds per token", "Accuracy", "Time to make"]
+    headers = ["Step", "Model size", "Parameters", "Multiply-adds per token", _metric(manifest), "Time to make"]
     if not built.record:
         headers, rows = headers[:-1], [row[:-1] for row in rows]
     return Table(caption, headers, rows, [_origin(built), *notes])
@@ -137,32 +139,38 @@ def _origin(built: Built) -> str:
     teacher, runtime = manifest["teacher"], manifest["metrics"]["runtime"]
     texts = [f"{s['count']:,} {name}" for name, s in manifest["metrics"]["splits"].items()]
     return clean(
-        f"Teacher {teacher['name']}, data {teacher['data']}; accuracy measured at the build on {listed(texts)} texts, "
+        f"Teacher {teacher['name']}, data {teacher['data']}; accuracy measured at the build on {listed(texts)} samples, "
         f"the shipped artifact's with {runtime['package']} {runtime['version']} by the code that ships; "
         f"made by edgekit {manifest['edgekit']} for {manifest['target']['description']}; "
         f"bundle {built.bundle.digest[:12]}."
     )
 
 
+def _metric(manifest: Mapping[str, Any]) -> str:
+    """The headline of its task, as the head of a column."""
+    return clean(manifest["metrics"]["metric"].replace("_", " ").capitalize())
+
+
 def _fidelity(builds: Sequence[Built]) -> Table:
     rows = []
     for built in builds:
         sample = ["sample task"] if built.manifest["sample_task"] else []
+        metric = built.manifest["metrics"]["metric"]
         for split, scores in built.manifest["metrics"]["splits"].items():
             rows.append([
-                Cell(clean(built.manifest["name"]), f"{split}, {many(scores['count'], 'text')}", sample),
-                Cell(percent(scores["accuracy"])),
-                Cell(percent(scores["teacher_accuracy"])),
+                Cell(clean(built.manifest["name"]), f"{split}, {many(scores['count'], 'sample')}", sample),
+                Cell(percent(scores[metric]), "" if metric == "accuracy" else _metric(built.manifest)),
+                Cell(percent(scores[f"teacher_{metric}"])),
                 Cell(percent(scores["retention"]) if scores["retention"] is not None else UNKNOWN),
                 Cell(percent(scores["agreement"])),
-                Cell(percent(scores["macro_f1"])),
+                Cell(percent(scores["macro_f1"]) if "macro_f1" in scores else ""),
             ])  # fmt: skip
     return Table(
         "Fidelity to the teacher",
-        ("Artifact", "Accuracy", "Teacher’s", "Retention", "Agreement", "Macro F1"),
+        ("Artifact", "Accuracy or the task’s own", "Teacher’s", "Retention", "Agreement", "Macro F1"),
         rows,
         [
-            "Retention is the artifact’s accuracy divided by the teacher’s; agreement is the share of texts on which "
-            "both give the same label. The test split chose nothing: only this last measurement reads its labels."
+            "Retention is the artifact’s figure divided by the teacher’s; agreement is the share of samples on which "
+            "both decide the same. The test split chose nothing: only this last measurement reads its labels."
         ],
     )

@@ -75,7 +75,7 @@ def _kept(builds: Sequence[Built]) -> KeyFigure | None:
     """Retention on the split that chose nothing."""
     splits = [(b, b.manifest["metrics"]["splits"]) for b in builds]
     last = [(b, "test" if "test" in s else next(iter(s)), s) for b, s in splits if s]
-    known = [(s[split]["retention"], b, split, s[split]["accuracy"]) for b, split, s in last]
+    known = [(s[split]["retention"], b, split, s[split][b.manifest["metrics"]["metric"]]) for b, split, s in last]
     known = [entry for entry in known if entry[0] is not None]
     if not known:
         return None

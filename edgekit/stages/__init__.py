@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
+
+from ..errors import MissingExtra
 
 STAGES = (
     "convert_keras",
@@ -34,6 +37,9 @@ STAGES = (
     "teacher_hf",
     "validate",
 )
+
+#: What a device needs beside its runtime -> the extra that brings it here.
+DEVICE_EXTRAS = {"tokenizers": "torch", "pillow": "images"}
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -55,15 +61,26 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
+def pinned(distributions: Iterable[str]) -> dict[str, str]:
+    """The versions of distributions that are installed here. Raises MissingExtra for one that is not."""
+    found = {name: installed_version(name) for name in distributions}
+    for name, version in found.items():
+        if version is None:
+            raise MissingExtra("validate", name, DEVICE_EXTRAS[name])
+    return {name: version for name, version in found.items() if version}
+
+
 @cache
-def code_digest(stage: str) -> str:
-    """sha256 over the source of a stage and of every edgekit module that it imports, at any depth.
+def code_digest(stage: str, task: str | None = None) -> str:
+    """sha256 over the source of a stage, of its task's module and of every edgekit module that these import.
 
     So a changed stage never answers with what an older one left in the store.
     """
     pending, seen = [Path(__file__).with_name(f"{stage}.py")], set[Path]()
     if stage == "validate":  # the runtimes are chosen by name, and the rest of ondevice runs in a process of its own
         pending += (_PACKAGE / "ondevice").rglob("*.py")
+    if task:
+        pending.append(_PACKAGE / "tasks" / f"{task}.py")
     while pending:
         path = pending.pop()
         if path not in seen:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..artifact import Artifact, Job
-from ..errors import StageError
+from ..artifact import Job
 from ..tasks import text_classification
+from .teacher_outputs import teacher_logits
 from .tokens import encode
 
 
@@ -29,12 +28,3 @@ def read_split(job: Job, tokenizer: Any, split: str) -> TokenSplit:
     teacher = job.earlier.get("teacher")
     logits = None if teacher is None else teacher_logits(teacher, split, len(examples.texts))
     return TokenSplit(encode(tokenizer, examples.texts), examples.labels, logits)
-
-
-def teacher_logits(teacher: Artifact, split: str, count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The teacher's logits [count, labels] in the order of the split's rows. Raises StageError for another count."""
-    path: Path = teacher.path / f"logits_{split}.npy"
-    logits = np.load(path, allow_pickle=False)
-    if len(logits) != count:
-        raise StageError(f"{path}: {len(logits)} rows for {count} texts")
-    return np.asarray(logits, dtype=np.float32)

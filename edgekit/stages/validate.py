@@ -7,47 +7,50 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from ..artifact import MODEL_FILES, Artifact, Job, Outcome
+from ..artifact import MAIN_FILE, MODEL_FILES, Artifact, Job, Outcome
 from ..errors import MissingExtra, StageError
 from ..ondevice import manifest, place, verify
 from ..ondevice.errors import OnDeviceError
 from ..ondevice.infer import Predictor
 from ..ondevice.runtimes import load_runtime
 from ..steps import StepOptions
-from ..tasks import text_classification
-from ..tasks.text_classification import Examples
-from .token_splits import teacher_logits
+from ..tasks import Examples, load_task
+from . import pinned
+from .teacher_outputs import teacher_outputs
 
 ACCEPTS = ("tflite", "ir")
 PRODUCES = "report"
-USES = ("tokenizers",)
+USES = ()
 EXTRA = "torch"
 
-#: The file of each format that a runtime is given, and the extra that installs a runtime of it.
-MAIN_FILE = {"tflite": "model.tflite", "ir": "model.xml"}
+#: The extra that installs a runtime of each format.
 RUNTIME_EXTRA = {"tflite": "tflite", "ir": "openvino"}
 
 GOLDEN_SAMPLES = 16
-#: Texts that the runtime answers in both of its ways; their largest difference is the measure of rounding.
-ROUNDING_TEXTS = 64
+#: Samples that the runtime answers in both of its ways; their largest difference is the measure of rounding.
+ROUNDING_SAMPLES = 64
+#: Fewer, where they would be larger than this together, in bytes of JSON.
+LARGEST_SAMPLES = 4_000_000
 ROUNDING_FACTOR = 3
 SMALLEST_TOLERANCE = 1e-3
 
 ALSO_SECONDS = 600
 
-Logits = np.ndarray[Any, np.dtype[np.float32]]
-
 
 class Options(StepOptions):
     """What the target says of its runtime."""
 
+    task: str = "text_classification"
+    needs: Annotated[
+        tuple[str, ...], Field(strict=False, description="distributions that the task imports on the device")
+    ] = ()
     runtime: str
     runtime_version: str
     device: str = "CPU"
@@ -64,18 +67,18 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """
     package, version, device = _installed(options)
     dataset = job.earlier["dataset"].path
-    splits = {
-        split: text_classification.load(dataset, split)
-        for split in ("validation", "test")
-        if (dataset / f"{split}.jsonl").exists()
-    }
+    task, needs = load_task(options.task), pinned(options.needs)
+    described = task.describe(dataset, source.path)
+    if (source.path / "tokenizer.json").exists():
+        described |= {"tokenizer": "tokenizer.json", "buckets": list(options.buckets)}
+    splits = {split: task.load(dataset, split) for split in ("validation", "test") if split in task.splits(dataset)}
     bundle = job.work / "bundle"
-    _lay_out(bundle, source, options, device, splits["validation"].label_names)
+    _lay_out(bundle, source, options, device, described)
     try:
         predictor = Predictor(bundle)
-        measured = {split: _measure(predictor, split, examples, job) for split, examples in splits.items()}
+        measured = {split: _measure(task, predictor, split, examples, job) for split, examples in splits.items()}
         truncated = predictor.truncated
-        golden = _golden(predictor, Predictor(bundle, reference=True), splits["validation"].texts)
+        golden = _golden(predictor, Predictor(bundle, reference=True), splits["validation"].samples)
     except OnDeviceError as error:
         raise StageError(f"validate: {error}") from None
     _write_json(job.work / verify.NAME, golden)
@@ -83,11 +86,14 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     also = {name: _try_runtime(name, bundle) for name in options.also}
     shutil.rmtree(bundle)
     metrics = {
-        "labels": list(splits["validation"].label_names),
+        "task": options.task,
+        "metric": task.METRIC,
+        "described": described,
+        "needs": needs,
         "splits": measured,
         "runtime": {"name": options.runtime, "package": package, "version": version,
                     "target_version": options.runtime_version, "device": device, "target_device": options.device},
-        "truncated_texts": truncated,
+        "truncated_samples": truncated,
         "tolerance": golden["tolerance"],
         "also": also,
     }  # fmt: skip
@@ -106,7 +112,7 @@ def _installed(options: Options) -> tuple[str, str, str]:
     return module.PACKAGE, version, options.device if here else "CPU"
 
 
-def _lay_out(bundle: Path, source: Artifact, options: Options, device: str, labels: Sequence[str]) -> None:
+def _lay_out(bundle: Path, source: Artifact, options: Options, device: str, described: Mapping[str, Any]) -> None:
     """As much of a bundle as the shipped code needs, for the device that computes here."""
     bundle.mkdir()
     for name in (*MODEL_FILES, "tokenizer.json"):
@@ -114,10 +120,9 @@ def _lay_out(bundle: Path, source: Artifact, options: Options, device: str, labe
             shutil.copyfile(source.path / name, bundle / name)
     content = {
         "schema": manifest.SCHEMA,
-        "labels": list(labels),
-        "buckets": list(options.buckets),
+        "task": options.task,
+        **described,
         "model": MAIN_FILE[source.format],
-        "tokenizer": "tokenizer.json",
         "runtime": {"name": options.runtime, "version": options.runtime_version, "device": device,
                     "threads": options.threads},
         "files": manifest.list_files(bundle),
@@ -129,48 +134,50 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _measure(predictor: Predictor, split: str, examples: Examples, job: Job) -> dict[str, Any]:
+def _measure(task: Any, predictor: Predictor, split: str, examples: Examples, job: Job) -> dict[str, Any]:
     """A split's scores: the artifact's, the teacher's, and one against the other."""
-    count = len(examples.texts)
+    count = len(examples.samples)
     found = []
-    for done, text in enumerate(examples.texts, start=1):
-        found.append(predictor.predict([text])[0])
-        job.progress(done, count, "texts", split)
-    logits = np.stack(found)
-    teacher = teacher_logits(job.earlier["teacher"], split, count)
-    own, its = (text_classification.score(x, examples.labels) for x in (logits, teacher))
+    for done, sample in enumerate(examples.samples, start=1):
+        found.append(predictor.outputs(predictor.task.parse(sample)))
+        job.progress(done, count, "samples", split)
+    teacher = teacher_outputs(job.earlier["teacher"], split, count)
+    own, its = (task.evaluate(outputs, examples) for outputs in (found, teacher))
+    headline = its[task.METRIC]
     return {
         **own,
-        "teacher_accuracy": its["accuracy"],
-        "teacher_macro_f1": its["macro_f1"],
-        "retention": own["accuracy"] / its["accuracy"] if its["accuracy"] else None,
-        "agreement": float((logits.argmax(axis=1) == teacher.argmax(axis=1)).mean()),
+        **{f"teacher_{name}": value for name, value in its.items() if name != "count"},
+        "retention": own[task.METRIC] / headline if headline > 0 else None,
+        "agreement": task.agreement(found, teacher, examples),
     }
 
 
-def _golden(predictor: Predictor, reference: Predictor, texts: Sequence[str]) -> dict[str, Any]:
-    """Texts from the shortest to the longest, with the artifact's logits, and how far a device may be from these.
+def _golden(predictor: Predictor, reference: Predictor, samples: Sequence[Any]) -> dict[str, Any]:
+    """Samples from the shortest to the longest, with the artifact's outputs, and how far a device may be from these.
 
-    The tolerance is measured: the same runtime computes the answers in its plainer way too. Texts between two labels
-    are left out, because there rounding may rightly choose the other. `texts` are what a profile is made with: the
-    same ones for every model of this data, so that profiles can be compared.
+    The tolerance is measured: the same runtime computes the outputs in its plainer way too. Samples between two
+    decisions are left out, because there rounding may rightly choose the other. `inputs` are what a profile is made
+    with: the same ones for every model of this data, so that profiles can be compared.
     """
-    by_length = sorted(texts, key=lambda text: (len(text), text))
-    chosen = [by_length[place] for place in _places(len(by_length), ROUNDING_TEXTS)]
-    logits = predictor.predict(chosen)
-    rounding = float(np.abs(logits - reference.predict(chosen)).max())
+    texts = [sample if isinstance(sample, str) else json.dumps(sample) for sample in samples]
+    order = sorted(range(len(samples)), key=lambda row: (len(texts[row]), texts[row]))
+    most = max(1, min(ROUNDING_SAMPLES, LARGEST_SAMPLES // max(len(text) for text in texts)))
+    chosen = [samples[order[place]] for place in _places(len(order), most)]
+    parsed = [predictor.task.parse(sample) for sample in chosen]
+    outputs, plain = ([of.outputs(sample) for sample in parsed] for of in (predictor, reference))
+    pairs = [pair for one, other in zip(outputs, plain, strict=True) for pair in zip(one, other, strict=True)]
+    rounding = max(float(np.abs(own - other).max()) for own, other in pairs)
     tolerance = float(f"{max(ROUNDING_FACTOR * rounding, SMALLEST_TOLERANCE):.3g}")
-    two_best = np.sort(logits, axis=1)[:, -2:]
-    clear = [row for row, (second, best) in enumerate(two_best) if best - second > 2 * tolerance]
+    clear = [row for row, found in enumerate(outputs) if predictor.task.margin(found) > tolerance]
     rows = clear or list(range(len(chosen)))
     return {
         "schema": 1,
         "tolerance": tolerance,
-        "tolerance_is": f"{ROUNDING_FACTOR} x {rounding:.3g}, the largest difference between the logits of the runtime "
-        f"as it is and without its accelerated kernels over {len(chosen)} texts; at least {SMALLEST_TOLERANCE}",
-        "texts": chosen,
+        "tolerance_is": f"{ROUNDING_FACTOR} x {rounding:.3g}, the largest difference between the outputs of the runtime"
+        f" as it is and without its accelerated kernels over {len(chosen)} samples; at least {SMALLEST_TOLERANCE}",
+        "inputs": chosen,
         "samples": [
-            {"text": chosen[row], "logits": [float(x) for x in logits[row]]}
+            {"input": chosen[row], "outputs": [x.astype(np.float32).tolist() for x in outputs[row]]}
             for row in (rows[place] for place in _places(len(rows), GOLDEN_SAMPLES))
         ],
     }

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ConfigError, StageError
 
+if TYPE_CHECKING:
+    from . import Outputs
+
 SCHEMA = 1
+METRIC = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,11 @@ class Examples:
     texts: list[str]
     labels: np.ndarray[Any, np.dtype[np.int64]]
     label_names: tuple[str, ...]
+
+    @property
+    def samples(self) -> Sequence[str]:
+        """The texts."""
+        return self.texts
 
 
 def load(dataset: Path, split: str, limit: int | None = None) -> Examples:
@@ -37,6 +47,30 @@ def load(dataset: Path, split: str, limit: int | None = None) -> Examples:
         rows = [json.loads(line) for line in islice(lines, limit)]
     labels = np.array([row["label"] for row in rows], dtype=np.int64)
     return Examples([row["text"] for row in rows], labels, tuple(record["labels"]))
+
+
+def evaluate(outputs: Outputs, examples: Examples) -> dict[str, float]:
+    """`score` of the outputs, an array [labels] for each text."""
+    return score(_logits(outputs), examples.labels)
+
+
+def agreement(outputs: Outputs, others: Outputs, examples: Examples) -> float:
+    """The share of the texts that both give the same label."""
+    return float((_logits(outputs).argmax(axis=1) == _logits(others).argmax(axis=1)).mean())
+
+
+def splits(dataset: Path) -> tuple[str, ...]:
+    """The splits that a dataset artifact has."""
+    return tuple(json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["counts"])
+
+
+def describe(dataset: Path, model: Path) -> dict[str, Any]:
+    """The names of the labels."""
+    return {"labels": json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["labels"]}
+
+
+def _logits(outputs: Outputs) -> np.ndarray[Any, Any]:
+    return np.stack([arrays[0] for arrays in outputs])
 
 
 def score(logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:

@@ -256,7 +256,7 @@ def test_the_real_ondevice_package(device: Device, tmp_path: Path) -> None:
     wrong = real_bundle(tmp_path / "b", factor="2")
     answer = device.flash(wrong)
     assert "2 of 2 golden samples are not as on the host: the worst differs by 4 (tolerance 0.01)" in answer["error"]
-    assert "with the same label 'long': 'many words'" in answer["error"]
+    assert "with the same decision 'long': 'many words'" in answer["error"]
     unknown = real_bundle(tmp_path / "c", factor="three")
     assert "this device cannot run the bundle: " in device.flash(unknown)["error"]
     assert device.current == digest
@@ -281,10 +281,10 @@ def real_bundle(folder: Path, factor: str = "1") -> Path:
     (folder / "ondevice" / "numbers_lent.py").write_text(lent)
     main = folder / "ondevice" / "__main__.py"
     lend = (
-        "from types import SimpleNamespace\nfrom . import infer, numbers_lent\n"
+        "from types import SimpleNamespace\nfrom . import infer, numbers_lent, text\n"
         "infer.load_runtime = lambda name: SimpleNamespace(\n"
         "    FORMAT='txt', PACKAGE='numbers', version=lambda: '1.0', load=numbers_lent.load)\n"
-        "infer.Tokenizer = numbers_lent.Words\n"
+        "text.Tokenizer = numbers_lent.Words\n"
     )
     main.write_text(main.read_text().replace('if __name__ == "__main__":', f'{lend}\nif __name__ == "__main__":'))
     written = json.loads((folder / "manifest.json").read_text())

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 from number_bundle import Words, load, write_bundle
 
-from edgekit.ondevice import infer
+from edgekit.ondevice import infer, text
 
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     runtime = SimpleNamespace(FORMAT="txt", PACKAGE="numbers", version=lambda: "1.0", load=load)
     monkeypatch.setattr(infer, "load_runtime", lambda name: runtime)
-    monkeypatch.setattr(infer, "Tokenizer", Words)
+    monkeypatch.setattr(text, "Tokenizer", Words)
     return write_bundle(tmp_path / "bundle")

@@ -43,12 +43,12 @@ def write_bundle(folder: Path, **changes: Any) -> Path:
     folder.mkdir()
     (folder / "model.txt").write_text("1")
     (folder / "tokenizer.json").write_text("{}")
-    samples = [{"text": text, "logits": logits} for text, logits in (("a bc", [0.0, -2.0]), ("many words", [0.0, 4.0]))]
+    samples = [{"input": text, "outputs": [row]} for text, row in (("a bc", [0.0, -2.0]), ("many words", [0.0, 4.0]))]
     (folder / "golden.json").write_text(
-        json.dumps({"schema": 1, "tolerance": 0.01, "texts": [s["text"] for s in samples], "samples": samples})
+        json.dumps({"schema": 1, "tolerance": 0.01, "inputs": [s["input"] for s in samples], "samples": samples})
     )
     content = {
-        "schema": 1, "labels": ["short", "long"], "buckets": [2, MAX_TOKENS], "model": "model.txt",
+        "schema": 1, "task": "text_classification", "labels": ["short", "long"], "buckets": [2, MAX_TOKENS], "model": "model.txt",
         "tokenizer": "tokenizer.json", "files": manifest.list_files(folder),
         "runtime": {"name": "numbers", "version": "1.0", "device": "CPU", "threads": 1},
     }  # fmt: skip

@@ -19,7 +19,7 @@ def test_a_file_has_a_text_a_line(bundle: Path, tmp_path: Path, capsys: pytest.C
     (tmp_path / "texts").write_bytes(b"ab\r\n\nabcdefg\xff")
     assert main(["infer", "--bundle", str(bundle), "--file", str(tmp_path / "texts"), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert [a["text"] for a in document["answers"]] == ["ab", "", "abcdefg\ufffd"]
+    assert [a["input"] for a in document["answers"]] == ["ab", "", "abcdefg\ufffd"]
     assert [a["label"] for a in document["answers"]] == ["short", "short", "long"]
     assert document["answers"][0]["probabilities"]["short"] == pytest.approx(0.95257, abs=1e-5)
     assert document["truncated"] == 0
@@ -54,7 +54,7 @@ def test_verify_says_that_all_is_well(bundle: Path, capsys: pytest.CaptureFixtur
 
 def test_verify_says_what_differed(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     golden = json.loads((bundle / "golden.json").read_text())
-    golden["samples"][1]["logits"] = [0.0, 4.5]
+    golden["samples"][1]["outputs"] = [[0.0, 4.5]]
     (bundle / "golden.json").write_text(json.dumps(golden))
     manifest = json.loads((bundle / "manifest.json").read_text())
     del manifest["files"]["golden.json"]

@@ -5,11 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
+from edgekit.ondevice.errors import OnDeviceError
 from edgekit.ondevice.profiler import regions
-from edgekit.ondevice.profiler.regions import ANSWERS, EMPTY, EMPTY_PAIRS, MARKER, compare, mark_answers
+from edgekit.ondevice.profiler.regions import ANSWERS, EMPTY, EMPTY_PAIRS, MARKER, count, mark_answers
+from edgekit.ondevice.profiler.workload import find
 
 
 def test_pairs_around_nothing_then_one_pair_around_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,12 +22,7 @@ def test_pairs_around_nothing_then_one_pair_around_every_sample(monkeypatch: pyt
 
     monkeypatch.setattr(regions.ctypes, "CDLL", lambda name: SimpleNamespace(syscall=system_call))
 
-    def answer(index: int) -> str:
-        happened.append(index)
-        return f"answer {index}"
-
-    found = mark_answers(SimpleNamespace(count=3, answer=answer), rounds=2)  # type: ignore[arg-type]
-    assert found == ["answer 0", "answer 1", "answer 2"]
+    mark_answers(SimpleNamespace(count=3, answer=happened.append), rounds=2)  # type: ignore[arg-type]
     assert happened == [
         *[("mark", EMPTY)] * (2 * EMPTY_PAIRS), ("mark", ANSWERS), 0, 1, 2, 0, 1, 2, ("mark", ANSWERS),
     ]  # fmt: skip
@@ -38,20 +34,16 @@ def test_marks_do_nothing_where_nobody_counts() -> None:
     assert answered == [0, 1]
 
 
-def test_samples_that_an_emulated_core_answers_wrongly_are_counted(tmp_path: Path) -> None:
-    samples = [
-        {"text": "a", "logits": [0.0, 2.0]},
-        {"text": "b", "logits": [2.0, 0.0]},
-        {"text": "c", "logits": [0, 0.02]},
-    ]
-    (tmp_path / "golden.json").write_text(
-        json.dumps({"schema": 1, "tolerance": 0.1, "texts": [s["text"] for s in samples], "samples": samples})
-    )
-    exact = [np.exp(s["logits"]) / np.exp(s["logits"]).sum() for s in samples]
-    answers = [row[None, :] for row in exact]
-    assert compare(tmp_path, answers) == {"agree": 3, "of": 3}
-    far = [answers[0], answers[1] + [[-0.3, 0.3]], answers[2]]
-    assert compare(tmp_path, far) == {"agree": 2, "of": 3}
-    other_label = [answers[0], answers[1], answers[2][:, ::-1]]
-    assert compare(tmp_path, other_label) == {"agree": 2, "of": 3}
-    assert compare(tmp_path, [answers[0] * np.nan, *answers[1:]]) == {"agree": 2, "of": 3}
+def test_samples_that_an_emulated_core_answers_wrongly_are_counted(bundle: Path) -> None:
+    def golden() -> object:
+        return count(find(bundle, None, None), None, 0, 1)["golden"]
+
+    assert golden() == {"agree": 2, "of": 2}
+    path = bundle / "golden.json"
+    content = json.loads(path.read_text())
+    content["samples"][1]["outputs"][0][1] += 0.3
+    path.write_text(json.dumps(content))
+    assert golden() == {"agree": 1, "of": 2}
+    (bundle / "model.txt").write_text("nan")
+    with pytest.raises(OnDeviceError, match="not a finite number"):
+        golden()

@@ -28,7 +28,7 @@ def test_a_good_bundle_agrees(bundle: Path) -> None:
     assert report["ok"]
     assert (report["files"], report["runtime"], report["runtime_version"]) == (3, "numbers", "1.0")
     assert report["max_difference"] == 0
-    assert [s["label"] for s in report["samples"]] == ["short", "long"]
+    assert [s["decision"] for s in report["samples"]] == ["short", "long"]
 
 
 def test_rounding_within_the_tolerance_agrees(bundle: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_difference_beyond_the_tolerance_does_not_though_the_label_stays(bundl
     report = verify(rewrite(bundle, "1.004"))
     assert [s["ok"] for s in report["samples"]] == [True, False]
     assert not report["ok"]
-    assert report["samples"][1]["label"] == report["samples"][1]["expected"] == "long"
+    assert report["samples"][1]["decision"] == report["samples"][1]["expected"] == "long"
 
 
 def test_another_label_within_a_wide_tolerance_does_not(bundle: Path) -> None:
@@ -53,14 +53,14 @@ def test_another_label_within_a_wide_tolerance_does_not(bundle: Path) -> None:
     (other / "manifest.json").write_text(json.dumps(manifest))
     report = verify(other)
     assert not report["ok"]
-    assert [(s["label"], s["expected"]) for s in report["samples"]] == [("long", "short"), ("short", "long")]
+    assert [(s["decision"], s["expected"]) for s in report["samples"]] == [("long", "short"), ("short", "long")]
 
 
 def test_an_answer_that_is_not_finite_has_no_difference(bundle: Path) -> None:
     report = verify(rewrite(bundle, "nan"))
     assert not report["ok"]
     assert report["max_difference"] is None
-    assert report["samples"][0]["label"] is None
+    assert report["samples"][0]["decision"] is None
 
 
 def test_a_changed_file_ends_it_before_any_answer(bundle: Path) -> None:

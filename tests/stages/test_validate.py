@@ -30,13 +30,20 @@ class Answers:
         self.limit = manifest["buckets"][-1]
         self.truncated = 0
 
-    def tokens(self, text: str) -> list[int]:
-        return list(range(min(len(text.split()), self.limit)))
+    @property
+    def task(self) -> Answers:
+        return self
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
-        self.truncated += sum(len(text.split()) > self.limit for text in texts)
-        worth = [sum(WORDS.get(w, 0.0) + self.off for w in text.split()[: self.limit]) for text in texts]
-        return np.array([[0.0, w] for w in worth], np.float32)
+    def parse(self, given: str) -> str:
+        return given
+
+    def margin(self, outputs: Sequence[np.ndarray]) -> float:
+        return float(abs(outputs[0][1] - outputs[0][0])) / 2
+
+    def outputs(self, text: str) -> list[np.ndarray]:
+        words = text.split()
+        self.truncated += len(words) > self.limit
+        return [np.array([0.0, sum(WORDS.get(w, 0.0) + self.off for w in words[: self.limit])], np.float32)]
 
 
 TEXTS = {
@@ -85,7 +92,7 @@ def test_the_artifact_is_measured_against_labels_and_teacher(parts: tuple[Artifa
     assert found["retention"] == pytest.approx(5 / 4)
     assert found["agreement"] == pytest.approx(3 / 6)
     assert found["macro_f1"] == pytest.approx((2 * 2 / (2 * 2 + 1) + 2 * 3 / (2 * 3 + 1)) / 2)
-    assert metrics["labels"] == ["no", "yes"]
+    assert metrics["described"] == {"labels": ["no", "yes"], "tokenizer": "tokenizer.json", "buckets": [8, 16]}
     assert json.loads((work / "report.json").read_text()) == {"schema": 1, **metrics, "notes": list(notes)}
     assert {path.name for path in work.iterdir()} == {"report.json", "golden.json"}
 
@@ -98,8 +105,10 @@ def test_a_teacher_that_is_never_right_has_no_retention(parts: tuple[Artifact, J
 
 
 def test_data_without_a_test_split_is_measured_without_it(parts: tuple[Artifact, Job]) -> None:
-    dataset = parts[1].earlier["dataset"].path
-    (dataset / "test.jsonl").unlink()
+    record = parts[1].earlier["dataset"].path / "dataset.json"
+    content = json.loads(record.read_text())
+    del content["counts"]["test"]
+    record.write_text(json.dumps(content))
     metrics, _, _ = run(parts)
     assert list(metrics["splits"]) == ["validation"]
 
@@ -109,10 +118,10 @@ def test_golden_samples_span_the_lengths_and_carry_a_measured_tolerance(parts: t
     golden = json.loads((work / "golden.json").read_text())
     assert golden["tolerance"] == pytest.approx(3 * 16 * 0.01, rel=0.01)  # the longest text has 16 tokens left
     assert golden["tolerance_is"].startswith("3 x 0.16, ")
-    texts = [sample["text"] for sample in golden["samples"]]
+    texts = [sample["input"] for sample in golden["samples"]]
     assert texts[0] == "bad"  # "hm" stands between the labels, so rounding may decide
     assert texts[-1] == "good good " * 10
-    assert golden["samples"][-1]["logits"] == [0.0, 32.0]
+    assert golden["samples"][-1]["outputs"] == [[0.0, 32.0]]
     assert "hm" not in texts
 
 
@@ -137,7 +146,7 @@ def test_profiles_of_any_model_of_this_data_have_the_same_texts() -> None:
     for off in (0.0, 0.3):
         predictor = Answers.__new__(Answers)
         predictor.off, predictor.limit, predictor.truncated = off, 4 + int(off * 40), 0
-        chosen.append(validate._golden(predictor, predictor, texts)["texts"])  # type: ignore[arg-type]
+        chosen.append(validate._golden(predictor, predictor, texts)["inputs"])  # type: ignore[arg-type]
     assert chosen[0] == chosen[1]
     assert len(chosen[0]) == validate.ROUNDING_TEXTS
     assert [len(text) for text in chosen[0]] == sorted(len(text) for text in chosen[0])
@@ -150,7 +159,7 @@ def test_notes_say_what_differs_from_the_target(parts: tuple[Artifact, Job]) -> 
         "device": "CPU", "target_device": "CPU",
     }  # fmt: skip
     assert notes[0].startswith("validated with ai-edge-litert 2.3.0, but the target names 2.2.0")
-    assert metrics["truncated_texts"] == 1
+    assert metrics["truncated_samples"] == 1
 
 
 def test_a_missing_runtime_names_its_extra(parts: tuple[Artifact, Job], monkeypatch: pytest.MonkeyPatch) -> None:

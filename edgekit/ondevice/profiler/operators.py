@@ -13,7 +13,7 @@ from ..infer import Predictor
 from ..manifest import read_manifest
 from ..runtimes import load_runtime
 from .inputs import load_samples, random_samples
-from .workload import RANDOM_SAMPLES, What, texts_of
+from .workload import RANDOM_SAMPLES, What, samples_of
 
 #: Inferences that the times are averaged over.
 INFERENCES = 50
@@ -25,7 +25,7 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
     runtime = load_runtime(what.runtime)
     model = runtime.open_model(path, what.device, what.threads, profiling=True)
     if what.is_bundle:
-        feeds = _feeds_of_texts(what, samples, model.inputs)
+        feeds = _feeds_of(what, samples, model.inputs)
     elif samples:
         feeds = load_samples(samples, model.inputs)
     else:
@@ -35,7 +35,7 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
         model.invoke()
     rows = model.operators()
     total = sum(row["ms"] for row in rows)
-    lengths = {tensor.shape[-1] for tensor in model.inputs} if what.is_bundle else set()
+    lengths = {tensor.shape[-1] for tensor in model.inputs if tensor.name == "input_ids"} if what.is_bundle else set()
     padded = [f"texts padded to {length} tokens, so more than the scenarios compute" for length in lengths]
     if not rows or total <= 0:
         raise OnDeviceError(f"{runtime.PACKAGE}: its profiler gave no operator times for {path.name}")
@@ -56,15 +56,17 @@ def time_operators(what: What, samples: Path | None, seed: int) -> dict[str, Any
     }
 
 
-def _feeds_of_texts(what: What, samples: Path | None, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-    """The profile's texts, padded to the length that the model was opened with."""
+def _feeds_of(what: What, samples: Path | None, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """What the profile's samples feed: arrays as they are, token ids padded to the length that the model has."""
     predictor = Predictor(what.path, what.threads, what.runtime, device=what.device)
-    feeds = []
-    for text in texts_of(what, samples):
-        feed = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in inputs}
-        ids = predictor.tokens(text)
-        for name, values in (("input_ids", ids), ("attention_mask", [1] * len(ids))):
-            room = feed[name].shape[-1]
-            feed[name][0, : len(values[:room])] = values[:room]
-        feeds.append(feed)
-    return feeds
+    _, found = samples_of(what, samples, predictor.task)
+    feeds = [feed for sample in found for feed in predictor.task.feeds(sample)]
+    return [feed if isinstance(feed, dict) else _padded(feed, inputs) for feed in feeds]
+
+
+def _padded(token_ids: Sequence[int], inputs: Sequence[Any]) -> dict[str, Any]:
+    feed = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in inputs}
+    for name, values in (("input_ids", token_ids), ("attention_mask", [1] * len(token_ids))):
+        room = feed[name].shape[-1]
+        feed[name][0, : len(values[:room])] = values[:room]
+    return feed

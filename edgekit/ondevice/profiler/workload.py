@@ -1,4 +1,4 @@
-"""What one inference is: of a bundle, from text to probabilities; of a bare model, from arrays to arrays."""
+"""What one inference is: of a bundle, from sample to answer; of a bare model, from arrays to arrays."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import OnDeviceError
-from ..infer import Predictor, softmax
+from ..infer import Predictor
 from ..manifest import file_digest, read_manifest
 from ..runtimes import load_runtime, runtime_for
+from ..tasks import Task
 from ..verify import read_golden
 from .inputs import digest, load_samples, random_samples
 
@@ -70,7 +71,7 @@ class Workload(Protocol):
 
     @property
     def truncated(self) -> int:
-        """How many answers so far were to texts that lost their end."""
+        """How many answers so far were to samples that lost their end."""
 
     def answer(self, index: int) -> Any:
         """One whole inference, as a user has it."""
@@ -80,36 +81,36 @@ class Workload(Protocol):
 
 
 class BundleWorkload:
-    """A bundle answers the texts that it brings, or those of a file."""
-
-    parts = ("tokenise", "infer", "finish")
+    """A bundle answers the samples that it brings, or those of a file."""
 
     def __init__(self, what: What, samples: Path | None) -> None:
-        self._predictor = Predictor(what.path, what.threads, what.runtime, device=what.device)
-        self.notes: list[str] = [self._predictor.substitute] if self._predictor.substitute else []
-        self.texts = texts_of(what, samples)
-        self.source = f"file {samples.name}" if samples else "texts of the bundle"
-        self.digest = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
-        self.count = len(self.texts)
+        self.predictor = Predictor(what.path, what.threads, what.runtime, device=what.device)
+        self.parts = (self.predictor.part, "infer", "finish")
+        self.notes: list[str] = [self.predictor.substitute] if self.predictor.substitute else []
+        given, self._samples = samples_of(what, samples, self.predictor.task)
+        self.source = f"file {samples.name}" if samples else "samples of the bundle"
+        self.digest = hashlib.sha256(json.dumps(given).encode()).hexdigest()
+        self.count = len(given)
 
     @property
     def truncated(self) -> int:
-        """How many answers so far were to texts that lost their end."""
-        return self._predictor.truncated
+        """How many answers so far were to samples that lost their end."""
+        return self.predictor.truncated
 
     def answer(self, index: int) -> Any:
-        """One text through tokenizer, model and softmax."""
-        return self._predictor.probabilities(self.texts[index : index + 1])
+        """One sample through task, model and task."""
+        return self.predictor.answer(self._samples[index])
 
     def time_parts(self, index: int) -> tuple[int, ...]:
         """Nanoseconds of each of `parts`."""
+        task, infer, sample = self.predictor.task, self.predictor.infer, self._samples[index]
         began = time.monotonic_ns()
-        ids = self._predictor.tokens(self.texts[index])
-        tokenised = time.monotonic_ns()
-        logits = self._predictor.infer(ids)
+        feeds = task.feeds(sample)
+        fed = time.monotonic_ns()
+        outputs = [infer(feed) for feed in feeds]
         inferred = time.monotonic_ns()
-        softmax(logits[None, :])
-        return tokenised - began, inferred - tokenised, time.monotonic_ns() - inferred
+        task.answer(sample, feeds, outputs)
+        return fed - began, inferred - fed, time.monotonic_ns() - inferred
 
 
 class ModelWorkload:
@@ -153,15 +154,15 @@ def load(what: What, samples: Path | None, seed: int) -> Workload:
     return BundleWorkload(what, samples) if what.is_bundle else ModelWorkload(what, samples, seed)
 
 
-def texts_of(what: What, samples: Path | None) -> list[str]:
-    """The texts of a file, or those that the bundle brings. Raises OnDeviceError."""
+def samples_of(what: What, samples: Path | None, task: Task) -> tuple[list[Any], list[Any]]:
+    """The lines of a file, or what the bundle brings, each as it stands there and as a sample. Raises OnDeviceError."""
     if samples:
-        return read_lines(samples)
+        lines = read_lines(samples)
+        return lines, [task.parse_word(line) for line in lines]
     golden = read_golden(what.path)
-    if "texts" not in golden:
-        raise OnDeviceError(f"{what.path}: older than the profiler, with no texts to measure by; give --samples FILE")
-    texts: list[str] = golden["texts"]
-    return texts
+    if "inputs" not in golden:
+        raise OnDeviceError(f"{what.path}: brings no samples to measure by; give --samples FILE")
+    return golden["inputs"], [task.parse(one) for one in golden["inputs"]]
 
 
 def read_lines(path: Path) -> list[str]:

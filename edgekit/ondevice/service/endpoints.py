@@ -19,6 +19,8 @@ from ..errors import OnDeviceError
 from ..infer import Predictor
 from ..profiler.machine import Watch
 from ..profiler.memory import Peak, resident
+from ..tasks import Task
+from ..text import kind
 from .metrics import CONTENT_TYPE, Metrics, family, gauge, info
 from .protocol import JSON_TYPE, Head, Refusal, Response, json_response
 
@@ -28,7 +30,8 @@ MAX_TEXTS = 64
 MAX_IN_FLIGHT = 128
 #: One text takes seconds at the very most; a worker whose model computes for longer is ended, and started again.
 STUCK_SECONDS = 60.0
-_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+#: What a request may call its samples.
+_KEYS = {"text", "texts", "input", "inputs"}
 
 
 class Release(NamedTuple):
@@ -49,7 +52,7 @@ class Access(NamedTuple):
 
 
 class Answers:
-    """The endpoints of one worker; the model computes in one thread, a text at a time, in the order of arrival."""
+    """The endpoints of one worker; the model computes in one thread, a sample at a time, in the order of arrival."""
 
     def __init__(self, predictor: Predictor, release: Release, access: Access, memory: Peak) -> None:
         self.metrics = Metrics()
@@ -57,7 +60,7 @@ class Answers:
         #: Of the supervisor: {"refused": {"release", "error"} or None, "switches": …, "refusals": …, "restarts": …}
         self.note: Mapping[str, Any] = {}
         self._predictor, self._release, self._memory = predictor, release, memory
-        for label in predictor.labels:
+        for label in getattr(predictor.task, "labels", ()):
             self.metrics.predictions.add(label, by=0)
         self._token = None if access.token is None else _hashed(access.token)
         self._any_host = access.any_host or access.token is not None
@@ -94,12 +97,12 @@ class Answers:
         if head.path == "/metrics":
             return Response(200, self._exposition().encode(), CONTENT_TYPE)
         began = time.perf_counter()
-        texts, single = parse_texts(body)
+        samples, single = parse_samples(body, self._predictor.task)
         if self._in_flight >= MAX_IN_FLIGHT:
             raise Refusal(503, "busy", "too many requests wait for the model; come again", {"Retry-After": "1"})
         self._in_flight += 1
         try:
-            answers = [await self._one(text) for text in texts]
+            answers = [await self._one(sample) for sample in samples]
         except OnDeviceError as error:
             raise Refusal(500, "model", str(error)) from None
         finally:
@@ -126,25 +129,30 @@ class Answers:
         """Compute no more."""
         self._thread.shutdown(wait=False)
 
-    async def _one(self, text: str) -> dict[str, Any]:
-        """One text; between those of a request, others' get their turn."""
-        row, truncated, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, self._compute, text)
-        label = self._predictor.labels[max(range(len(row)), key=row.__getitem__)]
-        shares = {name: row[position] for position, name in enumerate(self._predictor.labels)}
+    async def _one(self, sample: Any) -> dict[str, Any]:
+        """One sample; between those of a request, others' get their turn."""
+        answer, truncated, seconds = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._compute, sample
+        )
+        task = self._predictor.task
         self.metrics.inference.observe(seconds)
-        self.metrics.predictions.add(label)
-        self.metrics.confidence.observe(shares[label])
+        decision, confidence = task.decision(answer), task.confidence(answer)
+        for label in decision if isinstance(decision, list) else [decision]:
+            if isinstance(label, str) and label in getattr(task, "labels", ()):
+                self.metrics.predictions.add(label)
+        if confidence is not None:
+            self.metrics.confidence.observe(confidence)
         self.metrics.truncated.add(by=truncated)
-        return {"label": label, "probabilities": shares, "truncated": bool(truncated)}
+        return {**answer, "truncated": bool(truncated)}
 
-    def _compute(self, text: str) -> tuple[list[float], int, float]:
+    def _compute(self, sample: Any) -> tuple[dict[str, Any], int, float]:
         if self._giving_up:
             raise Refusal(503, "stopping", "the service stops before it gets to this; come again", {"Retry-After": "1"})
         signal.setitimer(signal.ITIMER_REAL, STUCK_SECONDS)  # the kernel's, as a runtime may hold Python's own lock
         try:
             began, before = time.perf_counter(), self._predictor.truncated
-            row: list[float] = self._predictor.probabilities([text])[0].tolist()
-            return row, self._predictor.truncated - before, time.perf_counter() - began
+            answer = self._predictor.answer(sample)
+            return answer, self._predictor.truncated - before, time.perf_counter() - began
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -193,38 +201,33 @@ class Answers:
         return "\n".join(lines) + "\n"
 
 
-def parse_texts(body: bytes) -> tuple[Sequence[str], bool]:
-    """The texts that a body asks for, and whether it is one by the key `text`. Raises Refusal."""
+def parse_samples(body: bytes, task: Task) -> tuple[Sequence[Any], bool]:
+    """The samples that a body asks for, and whether it is one by the key `text` or `input`. Raises Refusal."""
     try:
         asked = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise _bad(f"the body is not JSON in UTF-8: {error}") from None
-    if not isinstance(asked, dict) or len(asked) != 1 or not set(asked) <= {"text", "texts"}:
-        found = f"the keys {', '.join(sorted(asked))[:80] or 'none'}" if isinstance(asked, dict) else _kind(asked)
-        raise _bad(f'found {found}; expected {{"text": "…"}} or {{"texts": ["…", …]}}')
-    single = "text" in asked
-    texts = [asked["text"]] if single else asked["texts"]
-    if not isinstance(texts, list):
-        raise _bad(f"texts: found {_kind(texts)}, expected a list of strings")
-    if not 1 <= len(texts) <= MAX_TEXTS:
-        raise _bad(f"texts: found {len(texts)}, expected 1 to {MAX_TEXTS}")
-    for position, text in enumerate(texts):
-        name = "text" if single else f"texts[{position}]"
-        if not isinstance(text, str):
-            raise _bad(f"{name}: found {_kind(text)}, expected a string")
+    if not isinstance(asked, dict) or len(asked) != 1 or not set(asked) <= _KEYS:
+        found = f"the keys {', '.join(sorted(asked))[:80] or 'none'}" if isinstance(asked, dict) else kind(asked)
+        raise _bad(f'found {found}; expected {{"text": …}} or {{"texts": [… , …]}}; "input" and "inputs" are the same')
+    ((key, given),) = asked.items()
+    single = not key.endswith("s")
+    given = [given] if single else given
+    if not isinstance(given, list):
+        raise _bad(f"{key}: found {kind(given)}, expected a list")
+    if not 1 <= len(given) <= MAX_TEXTS:
+        raise _bad(f"{key}: found {len(given)}, expected 1 to {MAX_TEXTS}")
+    samples = []
+    for position, one in enumerate(given):
         try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            raise _bad(f"{name}: has half of a surrogate pair, which is no character") from None
-    return texts, single
+            samples.append(task.parse(one))
+        except OnDeviceError as error:
+            raise _bad(f"{key if single else f'{key}[{position}]'}: {error}") from None
+    return samples, single
 
 
 def _bad(message: str) -> Refusal:
     return Refusal(400, "bad_request", message)
-
-
-def _kind(value: object) -> str:
-    return _KINDS.get(type(value), "a number")
 
 
 def _hashed(token: str) -> bytes:

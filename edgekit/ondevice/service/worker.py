@@ -68,7 +68,7 @@ def _load(bundle: Path, threads: int | None, runtime: str | None, access: Access
     if bad:
         raise OnDeviceError(
             f"{len(bad)} of {len(found['samples'])} golden samples differ, the largest difference is "
-            f"{found['max_difference']}, tolerance {found['tolerance']}: {bad[0]['text'][:60]!r}"
+            f"{found['max_difference']}, tolerance {found['tolerance']}: {bad[0]['input'][:60]!r}"
         )
     release = Release(
         digest=file_digest(bundle / NAME),

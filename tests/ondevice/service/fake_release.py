@@ -78,7 +78,8 @@ def write_release(
     (folder / "model").mkdir(parents=True)
     shutil.copytree(PACKAGE, folder / "ondevice", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "ondevice" / "runtimes" / "litert.py").write_text(RUNTIME)
-    (folder / "ondevice" / "text.py").write_text(TOKENIZER)
+    with (folder / "ondevice" / "text.py").open("a") as module:
+        module.write(TOKENIZER)  # in place of the one above it
     for name, found, instead in code:
         file = folder / "ondevice" / "service" / name
         assert found in file.read_text()
@@ -89,13 +90,13 @@ def write_release(
     (folder / "model" / "model.tflite").write_text(json.dumps(model))
     (folder / "tokenizer.json").write_text("{}")
     samples = [
-        {"text": text, "logits": [0.0, factor * (letters - 5) + golden_off]}
+        {"input": text, "outputs": [[0.0, factor * (letters - 5) + golden_off]]}
         for text, letters in (("a bc", 3), ("many words", 9))
     ]
-    golden = {"schema": 1, "tolerance": 0.01, "texts": [s["text"] for s in samples], "samples": samples}
+    golden = {"schema": 1, "tolerance": 0.01, "inputs": [s["input"] for s in samples], "samples": samples}
     (folder / "golden.json").write_text(json.dumps(golden))
     content = {
-        "schema": 1, "name": "numbers", "edgekit": "0.1.0", "labels": labels, "buckets": [2, 4],
+        "schema": 1, "name": "numbers", "edgekit": "0.1.0", "task": "text_classification", "labels": labels, "buckets": [2, 4],
         "model": "model/model.tflite", "tokenizer": "tokenizer.json", "files": manifest.list_files(folder),
         "runtime": {"name": "litert", "package": "numbers", "version": "1.0", "device": "CPU", "threads": 1},
     }  # fmt: skip

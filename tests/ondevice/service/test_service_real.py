@@ -24,7 +24,7 @@ def test_it_answers_as_without_it_and_switches(tiny_bundle: Path, tmp_path: Path
     make_current(tmp_path, older)
     predictor = Predictor(older)
     text = "the display stays black"
-    expected = dict(zip(predictor.labels, predictor.probabilities([text])[0].tolist(), strict=True))
+    expected = predictor.answer(text)["probabilities"]
     with running(older, ["--follow", str(tmp_path / "current"), "--port", "0"], tmp_path / "log") as service:
         service.serves(digest(older))
         assert service.predict({"text": text})[1]["probabilities"] == pytest.approx(expected, abs=1e-6)

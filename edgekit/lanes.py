@@ -1,0 +1,58 @@
+"""How models are made: for each kind of task the stages that every build shares, and those of each runtime family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .shape import FAMILIES
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """How the models of one runtime family are made: the formats in order, and who takes each step."""
+
+    formats: tuple[str, ...]
+    converters: Mapping[str, str]  # format -> the stage that makes it
+    stages: Mapping[str, tuple[str, ...]]  # step, or step:method -> stages
+    families: tuple[str, ...] | None = None  # architectures it can take; None: any
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What the tasks of one kind have in common."""
+
+    dataset: str  # the stage that makes the dataset
+    common: Mapping[str, tuple[str, ...]]  # steps that are done once, whatever the target -> stages
+    toolchains: Mapping[str, Toolchain]  # by the format that the target's runtime loads
+
+
+#: Texts: the encoder is distilled and pruned in PyTorch.
+TEXT = Lane(
+    dataset="dataset_text",
+    common={"teacher": ("teacher_hf",), "distill": ("distill_torch",), "prune": ("prune_torch",)},
+    toolchains={
+        "tflite": Toolchain(
+            formats=("dataset", "torch", "keras", "tflite"),
+            converters={"keras": "convert_keras", "tflite": "convert_tflite"},
+            stages={
+                "sparsify": ("sparsify_tfmot",),
+                "quantize:ptq": ("quantize_tflite",),
+                "quantize:qat": ("quantize_tfmot", "quantize_tflite"),
+            },
+            families=FAMILIES,
+        ),
+        "ir": Toolchain(
+            formats=("dataset", "torch", "ir"),
+            converters={"ir": "convert_openvino"},
+            stages={"sparsify": ("sparsify_nncf",), "quantize:ptq": ("quantize_nncf",)},
+        ),
+    },
+)
+
+#: Task -> its lane.
+LANES = {"text_classification": TEXT}
+
+#: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).
+RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir"}
+RUNTIME_PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime", "openvino": "openvino"}
