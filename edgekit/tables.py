@@ -283,7 +283,7 @@ def class_names(values: Sequence[Any], names: Sequence[str] | None) -> list[Any]
 
 
 def from_values(path: Path, columns: Mapping[str, Sequence[Any]]) -> Table:
-    """A table of values from JSON or Parquet: numbers become text, columns of objects or of mixed kinds are left out."""
+    """A table of values from JSON or Parquet: numbers become text, columns of objects or mixed kinds are left out."""
     flat = {
         name: ["" if v is None or v != v else str(v) for v in values]  # NaN is pandas' missing value
         for name, values in columns.items()

@@ -14,7 +14,7 @@ import pytest
 from edgekit.errors import ConfigError
 from edgekit.inputs import check_safetensors, resolve_data, resolve_model, resolve_unlabelled
 from edgekit.tables import read_table
-from edgekit.tasks.splits import unlabelled_texts
+from edgekit.tasks.columns import Wanted, unlabelled_texts
 
 CONFIG = {
     "model_type": "bert",
@@ -285,10 +285,13 @@ def test_the_text_column_of_texts_without_labels_is_the_one_that_was_named(tmp_p
     file = tmp_path / "more.csv"
     file.write_text("text,question\nan answer that is long,why\nanother one,who\n")
     table = read_table(file)
-    assert unlabelled_texts(table, None) == ("column 'text'", ["an answer that is long", "another one"])
-    assert unlabelled_texts(table, "question") == ("column 'question'", ["why", "who"])
-    assert resolve_unlabelled(str(file), "question")
+    assert unlabelled_texts(table, Wanted(None)) == ("column 'text'", ["an answer that is long", "another one"])
+    assert unlabelled_texts(table, Wanted("question")) == ("column 'question'", ["why", "who"])
+    assert resolve_unlabelled(str(file), Wanted("question"))
     with pytest.raises(ConfigError, match=r"^--unlabelled .*more.csv: no text column 'questions'; did you mean 'ques"):
-        resolve_unlabelled(str(file), "questions")
+        resolve_unlabelled(str(file), Wanted("questions"))
     (tmp_path / "lone.jsonl").write_text('{"text": "only one column"}\n')
-    assert unlabelled_texts(read_table(tmp_path / "lone.jsonl"), "question") == ("column 'text'", ["only one column"])
+    assert unlabelled_texts(read_table(tmp_path / "lone.jsonl"), Wanted("question")) == (
+        "column 'text'",
+        ["only one column"],
+    )

@@ -14,6 +14,7 @@ from ..errors import ConfigError, MissingExtra
 from ..steps import StepOptions
 from ..tables import SPLIT_NAMES, Table, class_names, find_splits, from_values, read_table
 from ..tasks import sample
+from ..tasks.columns import Wanted
 from ..tasks.labels import match_labels
 from ..tasks.splits import Row, Splits, make_splits
 from ..tasks.text_classification import SCHEMA
@@ -28,6 +29,7 @@ class Options(StepOptions):
     """Where the texts come from, and whose labels they must have."""
 
     text_column: str | None = None
+    pair_column: str | None = None  # the second text of a pair
     label_column: str | None = None
     teacher_labels: tuple[str, ...] = ()  # empty: no teacher, or a base checkpoint
     sample: bool = False
@@ -43,21 +45,26 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
         path = job.inputs["data"]
         origin = f"hf:{options.hub_data}" if options.hub_data else path.name
         tables = _hub_tables(path, origin, options.hub_config) if options.hub_data else _file_tables(path, options)
-        splits = make_splits(tables, options.text_column, options.label_column, job.seed)
+        splits = make_splits(tables, _wanted(options), job.seed)
     names, ids = _labels(splits.rows, options.teacher_labels, origin)
     for split, rows in splits.rows.items():
         _write(job.work / f"{split}.jsonl", rows, ids)
     counts = {split: len(rows) for split, rows in splits.rows.items()}
     record = {"schema": SCHEMA, "labels": names, "counts": counts, "source": origin, "sample_task": options.sample}
+    record |= {"pairs": True} if splits.pairs else {}
     (job.work / "dataset.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     unused = [name for name in names if name not in {names[at] for at in ids.values()}]
     notes = (f"{origin}: no text has the label {', '.join(unused)}, which the teacher knows",) if unused else ()
     return Outcome({**counts, "labels": len(names)}, (*splits.notes, *notes))
 
 
+def _wanted(options: Options) -> Wanted:
+    return Wanted(options.text_column, options.label_column, options.pair_column)
+
+
 def _file_tables(path: Path, options: Options) -> dict[str, Table]:
     """The tables of a data file or folder by split."""
-    named = [name for name in (options.text_column, options.label_column) if name]
+    named = [name for name in (options.text_column, options.pair_column, options.label_column) if name]
     return {split: read_table(file, named) for split, file in find_splits(path).items()}
 
 

@@ -6,8 +6,9 @@ from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..shape import label_names, read_config
 from ..tasks import text_classification
+from ..tasks.columns import Wanted
 from .layers import chosen_layers
-from .tokens import check_tokenizer, load_tokenizer
+from .tokens import check_tokenizer, load_tokenizer, separator_of
 
 ACCEPTS = "torch"
 PRODUCES = "torch"
@@ -16,10 +17,11 @@ EXTRA = "torch"
 
 
 class Options(steps.Distill):
-    """The recipe's step, where texts are cut, and which column of the user's tables holds them."""
+    """The recipe's step, where texts are cut, and which columns of the user's tables hold them."""
 
     max_tokens: int
     text_column: str | None = None
+    pair_column: str | None = None  # the second text of a pair
 
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
@@ -39,17 +41,19 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     from .training import train
 
     folder = job.inputs.get("student")
+    origin, path = (folder or source.path) / "tokenizer.json", job.work / "tokenizer.json"
+    write_tokenizer(origin.parent, path)
+    tokenizer = load_tokenizer(path, options.max_tokens)
+    texts = text_classification.load(job.earlier["dataset"].path, "train").texts
     if folder:
-        student = load_encoder(folder, job.seed, label_names(read_config(source.path)))
+        labels, separator = label_names(read_config(source.path)), separator_of(texts, tokenizer, origin)
+        student = load_encoder(folder, job.seed, labels, separator=separator)
         notes: tuple[str, ...] = ()
     else:
         teacher = load_encoder(source.path)
         layers = chosen_layers(len(teacher.shape.layers), options.layers)
         student = keep_layers(teacher, layers)
         notes = (f"the student starts from the teacher's layers {', '.join(map(str, layers))}",)
-    origin, path = (folder or source.path) / "tokenizer.json", job.work / "tokenizer.json"
-    write_tokenizer(origin.parent, path)
-    tokenizer = load_tokenizer(path, options.max_tokens)
     check_tokenizer(origin, tokenizer, student.shape.vocabulary, student.shape.positions)
     if student.shape.positions > options.max_tokens:
         notes += (
@@ -57,8 +61,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         )
         student = keep_positions(student, options.max_tokens)
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
-    texts = text_classification.load(job.earlier["dataset"].path, "train").texts
-    more, told = find_more_texts(texts, tokenizer, options, options.text_column, job)
+    more, told = find_more_texts(texts, tokenizer, options, Wanted(options.text_column, None, options.pair_column), job)
     teacher_ids = teacher_tokens(tokenizer, texts + more, options, job)
     if more:
         training = add_texts(training, more, tokenizer, options, job)

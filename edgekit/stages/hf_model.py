@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,18 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .encoder import token_types
 
 
 class HfClassifier(nn.Module):  # type: ignore[misc]
-    """A transformers sequence classifier that is called as `Encoder` is: (ids, mask) -> logits."""
+    """A transformers sequence classifier that is called as `Encoder` is: (ids, mask) -> logits.
+
+    Where its config.json names a `separator`, it reads pairs: a model that knows token types is told them.
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        separator = (getattr(model.config, "edgekit", None) or {}).get("separator")
+        self.separator = separator if _knows_types(model) else None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask (1 = read), both [batch, tokens], to logits [batch, labels]."""
-        return cast("Tensor", self.model(input_ids=input_ids, attention_mask=attention_mask).logits)
+        more = {}
+        if self.separator is not None:
+            more["token_type_ids"] = token_types(input_ids, attention_mask, self.separator)
+        return cast("Tensor", self.model(input_ids=input_ids, attention_mask=attention_mask, **more).logits)
 
     @property
     def vocabulary(self) -> int:
@@ -39,11 +49,20 @@ class HfClassifier(nn.Module):  # type: ignore[misc]
         return sum(p.numel() for p in self.model.parameters())
 
 
-def load_hf_classifier(folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int) -> HfClassifier:
+def _knows_types(model: Any) -> bool:
+    """Whether a second text's tokens may have a type of their own: RoBERTa has one type only, DistilBERT none."""
+    return (getattr(model.config, "type_vocab_size", 0) or 0) > 1 and "token_type_ids" in signature(
+        model.forward
+    ).parameters
+
+
+def load_hf_classifier(
+    folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int, separator: int | None = None
+) -> HfClassifier:
     """The classifier of a folder that transformers knows, in float32; what a base checkpoint lacks starts from `seed`.
 
-    Raises ConfigError, naming the folder, for one that transformers cannot read, whose classifier has another number
-    of labels, or whose positions end before `max_tokens`.
+    `separator` makes it one of pairs; else config.json says. Raises ConfigError, naming the folder, for one that
+    transformers cannot read, whose classifier has another number of labels, or whose positions end before `max_tokens`.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
@@ -56,6 +75,8 @@ def load_hf_classifier(folder: Path, labels: tuple[str, ...], seed: int, max_tok
         )  # fmt: skip
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"{folder}: transformers cannot load it: {str(error).strip().splitlines()[0]}") from None
+    if separator is not None:
+        model.config.edgekit = {"separator": separator}
     classifier = HfClassifier(model.eval())
     longest = torch.ones(1, max_tokens, dtype=torch.int64)
     try:

@@ -20,12 +20,12 @@ from ..shape import FAMILIES, label_names, read_config
 from ..steps import Augment, Distill
 from ..tables import read_table
 from ..tasks import text_classification
-from ..tasks.splits import unlabelled_texts
+from ..tasks.columns import Wanted, unlabelled_texts
 from .encoder import load_encoder, predict
 from .loss_checks import MASKS, check_words, no_mask
 from .losses import UNLABELLED
 from .token_splits import TokenSplit
-from .tokens import encode, load_tokenizer
+from .tokens import Text, encode, load_tokenizer
 from .training import uses_bfloat16
 
 #: A word may become one of so many nearest ones (TinyBERT has 15 candidates).
@@ -34,19 +34,21 @@ MASK = MASKS[0]
 
 
 def find_more_texts(
-    texts: Sequence[str], tokenizer: Any, options: Distill, text_column: str | None, job: Job
-) -> tuple[list[str], tuple[str, ...]]:
+    texts: Sequence[Text], tokenizer: Any, options: Distill, columns: Wanted, job: Job
+) -> tuple[list[Text], tuple[str, ...]]:
     """Texts besides the training `texts`, and a note on them; `tokenizer` is the student's.
 
     Texts that stand in the dataset already, held-out ones above all, are left out, whatever their case and spaces.
     Raises ConfigError for a file without texts, and for an augmentation that the tokenizers cannot have.
     """
-    more, notes = [], []
+    more: list[Text] = []
+    notes: list[str] = []
     known = {_folded(text) for text in (*texts, *_texts(job, "validation"), *_texts(job, "test"))}
     file = job.inputs.get("unlabelled")
     if file:
-        column, found = unlabelled_texts(read_table(file, [text_column] if text_column else []), text_column)
-        fresh: dict[str, str] = {}
+        pairs = not isinstance(texts[0], str)
+        column, found = unlabelled_texts(read_table(file, columns.texts), columns, pairs)
+        fresh: dict[str, Text] = {}
         for text in found:
             fresh.setdefault(_folded(text), text)
         more += [text for folded, text in fresh.items() if folded not in known]
@@ -77,12 +79,17 @@ def teacher_folders(first: Path) -> list[Path]:
     return [first, *sorted(first.glob("teacher-*"), key=lambda folder: int(folder.name.split("-")[1]))]
 
 
-def _folded(text: str) -> str:
-    """A text for comparison: upper and lower case are one, and so are all spaces."""
-    return " ".join(text.casefold().split())
+def _folded(text: Text) -> str:
+    """A text, or pair, for comparison: upper and lower case are one, and so are all spaces."""
+    return "\n".join(" ".join(part.casefold().split()) for part in _parts(text))
 
 
-def add_texts(training: TokenSplit, more: Sequence[str], tokenizer: Any, options: Distill, job: Job) -> TokenSplit:
+def _parts(text: Text) -> Sequence[str]:
+    """One text, or the two of a pair."""
+    return (text,) if isinstance(text, str) else text
+
+
+def add_texts(training: TokenSplit, more: Sequence[Text], tokenizer: Any, options: Distill, job: Job) -> TokenSplit:
     """The training split with more texts, their labels unknown; the teachers' answers are computed here."""
     assert training.teacher_logits is not None
     logits = _answers(more, int(tokenizer.truncation["max_length"]), options, job)
@@ -94,8 +101,8 @@ def add_texts(training: TokenSplit, more: Sequence[str], tokenizer: Any, options
     )
 
 
-def augment(texts: Sequence[str], folder: Path, max_tokens: int, options: Augment, seed: int) -> list[str]:
-    """Changed copies of the texts: each word becomes [MASK], or another word, with the probabilities of `options`.
+def augment(texts: Sequence[Text], folder: Path, max_tokens: int, options: Augment, seed: int) -> list[Text]:
+    """Changed copies: each word becomes [MASK], or another word, with the probabilities of `options`; a pair's in both.
 
     As TinyBERT's (Jiao et al. 2020, arXiv:1909.10351, algorithm 1), but that a word's substitutes are those whose
     vectors in the teacher are nearest to its own, which needs no other model; masking as in Tang et al. 2019
@@ -107,14 +114,18 @@ def augment(texts: Sequence[str], folder: Path, max_tokens: int, options: Augmen
     check_words(path)
     if options.mask > 0:
         mask_of(tokenizer, "teacher 1's tokenizer", MASKS[:1])
-    encodings = tokenizer.encode_batch(list(texts))
+    parts = [part for text in texts for part in _parts(text)]
+    encodings = tokenizer.encode_batch(parts)
     near = nearest_words(folder, tokenizer, {number for encoding in encodings for number in encoding.ids})
     random = np.random.default_rng([seed, 2])
-    return [
-        _changed(t, e, near, options, random)
+    copies = [
+        _changed(part, e, near, options, random)
         for _ in range(options.copies)
-        for t, e in zip(texts, encodings, strict=True)
+        for part, e in zip(parts, encodings, strict=True)
     ]
+    if isinstance(texts[0], str):
+        return [*copies]
+    return list(zip(copies[::2], copies[1::2], strict=True))
 
 
 def nearest_words(folder: Path, tokenizer: Any, wanted: set[int]) -> dict[int, list[str]]:
@@ -168,7 +179,7 @@ def _changed(text: str, encoding: Any, near: dict[int, list[str]], options: Augm
 
 
 def _answers(
-    texts: Sequence[str], max_tokens: int, options: Distill, job: Job
+    texts: Sequence[Text], max_tokens: int, options: Distill, job: Job
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The mean of the teachers' logits; kept beside the checkpoint, for a step that is taken up again."""
     file = job.checkpoints / "more_logits.npy"
@@ -193,7 +204,7 @@ def _answers(
         own = texts
         if number > 1 and options.augment and options.augment.mask > 0:
             mask = mask_of(tokenizer, f"teacher {number}'s tokenizer")
-            own = [text.replace(MASK, mask) for text in texts]
+            own = [_masked_as(mask, text) for text in texts]
         token_ids = encode(tokenizer, own)
         with torch.autocast("cpu", torch.bfloat16, enabled=uses_bfloat16(options.precision)):
             answers.append(predict(model, token_ids, pad_id=pad_id, progress=progress))
@@ -202,6 +213,11 @@ def _answers(
     np.save(content, mean)
     write_bytes(file, content.getvalue())
     return np.asarray(mean)
+
+
+def _masked_as(mask: str, text: Text) -> Text:
+    """The text with another tokenizer's mask."""
+    return text.replace(MASK, mask) if isinstance(text, str) else [part.replace(MASK, mask) for part in text]
 
 
 def _word_vectors(folder: Path) -> torch.Tensor:
@@ -217,6 +233,6 @@ def _load_other(folder: Path, labels: tuple[str, ...], max_tokens: int) -> Any:
     return load_hf_classifier(folder, labels, 0, max_tokens)
 
 
-def _texts(job: Job, split: str) -> list[str]:
+def _texts(job: Job, split: str) -> Sequence[Text]:
     dataset = job.earlier["dataset"].path
     return text_classification.load(dataset, split).texts if (dataset / f"{split}.jsonl").exists() else []

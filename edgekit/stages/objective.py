@@ -18,7 +18,7 @@ from .layers import map_layers
 from .loss_checks import by_token, other_tokens
 from .shrink import keep_layers
 from .token_splits import TokenSplit
-from .tokens import encode, load_tokenizer, pad
+from .tokens import Text, encode, load_tokenizer, pad
 from .trace import Trace
 from .training import uses_bfloat16
 
@@ -27,7 +27,7 @@ BETWEEN_TEXTS = {
 }  # fmt: skip
 
 
-def teacher_tokens(tokenizer: Any, texts: Sequence[str], options: Distill | Prune, job: Job) -> list[list[int]] | None:
+def teacher_tokens(tokenizer: Any, texts: Sequence[Text], options: Distill | Prune, job: Job) -> list[list[int]] | None:
     """The teacher's token ids of the texts; None where the losses need nothing of it but its answers.
 
     `tokenizer` is the student's. Raises ConfigError for losses by token where the two do not split a text alike.

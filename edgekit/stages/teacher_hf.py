@@ -19,7 +19,7 @@ from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
 from ..shape import FAMILIES, LayerShape, Shape, is_classifier, label_names, read_config
 from ..tasks import text_classification
-from .tokens import check_tokenizer, count_truncated, encode, load_tokenizer
+from .tokens import Text, check_tokenizer, count_truncated, encode, load_tokenizer, separator_of
 from .vocabulary import make_wordpiece
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     file; and for a base checkpoint under fine_tune = "never".
     """
     dataset = job.earlier["dataset"].path
-    texts = {
+    texts: dict[str, Sequence[Text]] = {
         split: text_classification.load(dataset, split).texts
         for split in ("train", "validation", "test")
         if (dataset / f"{split}.jsonl").exists()
@@ -124,7 +124,7 @@ class _Answers:
 
 
 def _ask(
-    number: int, folder: Path | None, texts: dict[str, list[str]], validation: text_classification.Examples,
+    number: int, folder: Path | None, texts: Mapping[str, Sequence[Text]], validation: text_classification.Examples,
     options: Options, job: Job,
 ) -> _Answers:  # fmt: skip
     """Write one teacher's folder, trained where it has to be, and answer every split.
@@ -138,7 +138,9 @@ def _ask(
         job.checkpoints.mkdir(exist_ok=True)
     path = job.work / "tokenizer.json"
     if folder is None:
-        path.write_text(json.dumps(make_wordpiece(texts["train"], SAMPLE_VOCABULARY), ensure_ascii=False), "utf-8")
+        path.write_text(
+            json.dumps(make_wordpiece(map(str, texts["train"]), SAMPLE_VOCABULARY), ensure_ascii=False), "utf-8"
+        )
         tokenizer = load_tokenizer(path, options.max_tokens)
         model = _new_model(tokenizer.get_vocab_size(), options.max_tokens, validation.label_names, job.seed)
         own = {k: v for k, v in SAMPLE_TRAINING.items() if k not in options.model_fields_set}
@@ -149,7 +151,8 @@ def _ask(
         tune = _must_tune(folder, options, validation.label_names)
         write_tokenizer(folder, path)
         tokenizer = load_tokenizer(path, options.max_tokens)
-        model = _read_model(folder, validation.label_names, job.seed, options.max_tokens)
+        separator = separator_of(texts["train"], tokenizer, folder / "tokenizer.json")
+        model = _read_model(folder, validation.label_names, job.seed, options.max_tokens, separator)
         check_tokenizer(folder / "tokenizer.json", tokenizer, model.vocabulary, model.positions)
     trained = _train(model, tokenizer, options, job) if tune else {}
     model.save(job.work)
@@ -191,15 +194,17 @@ def _must_tune(folder: Path, options: Options, labels: tuple[str, ...]) -> bool:
     return tune
 
 
-def _read_model(folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int) -> _Classifier:
+def _read_model(
+    folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int, separator: int | None
+) -> _Classifier:
     """The user's model, with the dataset's label names."""
     if read_config(folder)["model_type"] in FAMILIES:
         from .encoder import load_encoder
 
-        return _own(load_encoder(folder, seed, labels))
+        return _own(load_encoder(folder, seed, labels, separator=separator))
     from .hf_model import load_hf_classifier, save_hf_classifier
 
-    model = load_hf_classifier(folder, labels, seed, max_tokens)
+    model = load_hf_classifier(folder, labels, seed, max_tokens, separator)
     return _Classifier(
         model, model.vocabulary, max_tokens, model.pad_id, model.parameters_count, None,
         save=lambda work: save_hf_classifier(model, work),
@@ -235,7 +240,7 @@ def _train(model: _Classifier, tokenizer: Any, options: Options, job: Job) -> di
 
 
 def _answer(
-    model: _Classifier, tokenizer: Any, split: str, texts: Sequence[str], options: Options, job: Job
+    model: _Classifier, tokenizer: Any, split: str, texts: Sequence[Text], options: Options, job: Job
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Logits [texts, labels]. On the training split, which they only teach, they may be computed in bfloat16."""
     import torch

@@ -13,6 +13,8 @@ from ..errors import ConfigError
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
+Text = str | Sequence[str]  # one text, or the two of a pair
+
 #: Training batches are drawn from this many batches' worth of shuffled texts, sorted by length.
 SORTED_BATCHES = 50
 
@@ -49,12 +51,33 @@ def read_tokenizer(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """The token ids of each text, special tokens included, cut as the tokenizer was told."""
+def encode(tokenizer: Any, texts: Sequence[Text]) -> list[list[int]]:
+    """The token ids of each text or pair, special tokens included, cut as the tokenizer was told.
+
+    Of a pair the longer text is cut first.
+    """
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
 
 
-def count_truncated(tokenizer: Any, texts: Sequence[str]) -> int:
+def pair_separator(tokenizer: Any, path: Path) -> int:
+    """The token between the two texts of a pair, after which the second one begins.
+
+    Raises ConfigError naming the tokenizer's file where it puts none between them.
+    """
+    pair = tokenizer.encode("a", "b")
+    of = [*pair.sequence_ids, 1]
+    after = max((at for at, text in enumerate(of) if text == 0), default=-2) + 1
+    if after < 0 or of[after] is not None:
+        raise ConfigError(f"{path}: puts no token between the two texts of a pair; expected one, such as BERT's [SEP]")
+    return int(pair.ids[after])  # RoBERTa has two: the first one ends the first text
+
+
+def separator_of(texts: Sequence[Text], tokenizer: Any, path: Path) -> int | None:
+    """`pair_separator` where the texts are pairs, else None."""
+    return None if isinstance(texts[0], str) else pair_separator(tokenizer, path)
+
+
+def count_truncated(tokenizer: Any, texts: Sequence[Text]) -> int:
     """How many texts are longer than the tokenizer's limit and lose their end."""
     return sum(1 for encoding in tokenizer.encode_batch(list(texts)) if encoding.overflowing)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import ConfigError, did_you_mean
-from ..tables import LABEL_NAMES, TEXT_NAMES, Table, normal
+from ..errors import ConfigError
+from ..tables import Table
+from .columns import Columns, Text, Wanted, cells_of, find_columns, plain_label, quoted, same_columns, utf8
 
 #: Share of the rows that becomes a validation, and a test, split where the data has none; and how many at most.
 HELD_OUT = 0.1
 HELD_OUT_MOST = 4000
 
-Row = tuple[str, str]  # text, label
+Row = tuple[Text, str]  # text, label
 
 
 @dataclass(frozen=True)
@@ -24,27 +24,29 @@ class Splits:
 
     rows: Mapping[str, Sequence[Row]]
     notes: tuple[str, ...]
+    pairs: bool = False
 
 
-def make_splits(tables: Mapping[str, Table], text_column: str | None, label_column: str | None, seed: int) -> Splits:
+def make_splits(tables: Mapping[str, Table], wanted: Wanted, seed: int) -> Splits:
     """Clean rows from the tables of a data set, keyed "train", "validation", "test" or, for one file, "all".
 
     Raises ConfigError where a column is missing, a class has fewer than two rows, or too little is left.
     """
     base = tables["all"] if "all" in tables else tables["train"]
-    text, label = find_columns(base, text_column, label_column)
-    notes = [f"texts from {_quoted(text)}, labels from {_quoted(label)}"]
+    columns = find_columns(base, wanted)
+    texts = " and ".join(map(quoted, columns.texts))
+    notes = [f"{'pairs of ' if columns.pair else ''}texts from {texts}, labels from {quoted(columns.label)}"]
     rows: dict[str, list[Row]] = {}
     for split, table in tables.items():
-        names = (text, label) if table is base else _same_columns(table, base, text, label)
-        if names is None or _is_unlabelled(split, table.columns[names[1]], base.columns[label]):
+        own = columns if table is base else same_columns(table, base, columns)
+        if own is None or _is_unlabelled(split, table.columns[own.label], base.columns[columns.label]):
             notes.append(f"the {split} split has no labels and is left out")
             continue
         split = "train" if split == "all" else split
-        rows[split], dropped = _clean(table, *names)
+        rows[split], dropped = _clean(table, own)
         if dropped:
             notes.append(f"{dropped} rows of the {split} split without a text or a label dropped")
-    _check_classes(rows["train"], base, label)
+    _check_classes(rows["train"], base, columns.label)
     rows, leaks = _without_leaks(rows)
     if not rows["train"]:
         raise ConfigError(f"{base.path}: every training text also stands in the validation or test split")
@@ -55,107 +57,29 @@ def make_splits(tables: Mapping[str, Table], text_column: str | None, label_colu
     rows = {split: _shuffled(found, f"{seed} order") for split, found in rows.items()}
     if not rows["validation"] or not rows["train"]:
         raise ConfigError(f"{base.path}: too few different texts to split; possible: ten or more of each class")
-    return Splits(rows, (*notes, *more))
-
-
-def find_columns(table: Table, text: str | None, label: str | None) -> tuple[str, str]:
-    """The names of the text and the label column: as given, by a known name, or by what the columns hold.
-
-    Raises ConfigError naming the file and its columns.
-    """
-    for option, name in (("text column", text), ("label column", label)):
-        if name is not None and name not in table.columns:
-            raise ConfigError(f"{table.path}: no {option} '{name}'{did_you_mean(name, table.columns)}")
-    label = label or _by_name(table, LABEL_NAMES, without=text)
-    text = text or _by_name(table, TEXT_NAMES, without=label) or _longest(table, without=label)
-    label = label or (_few_values(table, without=text) if text else None)
-    if text is None or label is None:
-        missing = "label" if label is None else "text"
-        raise ConfigError(f"{table.path}: no {missing} column; its columns: {', '.join(table.columns)}")
-    return text, label
-
-
-def unlabelled_texts(table: Table, text: str | None) -> tuple[str, list[str]]:
-    """The text column and its texts, of a table whose labels, where it has any, count nothing.
-
-    A lone column is the one; else that of the given name, or of a known name, or the longest one. Raises ConfigError,
-    naming the file, where no column has the given name, or none of the rows a text.
-    """
-    if text is not None and text not in table.columns and len(table.columns) > 1:
-        raise ConfigError(f"{table.path}: no text column '{text}'{did_you_mean(text, table.columns)}")
-    given = text if text in table.columns else None
-    column = given or _by_name(table, TEXT_NAMES, without=None) or _longest(table, without=None) or ""
-    texts = [cell for cell in (_utf8(cell.strip()) for cell in table.columns[column]) if cell]
-    if not texts:
-        raise ConfigError(f"{table.path}: {_quoted(column)} has no text")
-    return _quoted(column), texts
-
-
-def _by_name(table: Table, known: Sequence[str], without: str | None) -> str | None:
-    """The column whose name stands first among the known ones."""
-    names = {normal(name): name for name in table.columns if name != without}
-    return next((names[name] for name in known if name in names), None)
-
-
-def _longest(table: Table, without: str | None) -> str | None:
-    """The column with the longest cells."""
-    sizes = {name: sum(map(len, cells)) for name, cells in table.columns.items() if name != without}
-    return max(sizes, key=lambda name: sizes[name], default=None)
-
-
-def _few_values(table: Table, without: str) -> str | None:
-    """The column with the fewest different values; each must occur twice on average. One value is better than none."""
-    kinds = {name: len(set(cells)) for name, cells in table.columns.items() if name != without}
-    classes = [name for name, kind in kinds.items() if kind <= max(2, len(table) // 2)]
-    return min(classes, key=lambda name: (kinds[name] < 2, kinds[name]), default=None)
-
-
-def _same_columns(table: Table, base: Table, text: str, label: str) -> tuple[str, str] | None:
-    """The text and label column of another file of the same data; None where it has no labels.
-
-    Files of one data set may differ: GLUE's test files have no labels, others have no header.
-    """
-    if text in table.columns and label in table.columns:
-        return text, label
-    own_label = _by_name(table, LABEL_NAMES, without=text)
-    own_text = text if text in table.columns else _by_name(table, TEXT_NAMES, without=own_label)
-    if own_text and own_label:
-        return own_text, own_label
-    names, base_names = list(table.columns), list(base.columns)
-    one_has_none = not (table.has_header and base.has_header)
-    if one_has_none and not own_text and len(names) == len(base_names):
-        return names[base_names.index(text)], names[base_names.index(label)]
-    return None
+    return Splits(rows, (*notes, *more), bool(columns.pair))
 
 
 def _is_unlabelled(split: str, labels: Sequence[str], known: Sequence[str]) -> bool:
     """Whether a held-out file only has the mark of a missing label: nothing, or -1 where -1 is no class."""
-    values = {_plain(label) for label in labels} - {""}
-    return split in ("validation", "test") and (not values or (values == {"-1"} and "-1" not in map(_plain, known)))
+    values = {plain_label(label) for label in labels} - {""}
+    return split in ("validation", "test") and (
+        not values or (values == {"-1"} and "-1" not in map(plain_label, known))
+    )
 
 
-def _plain(label: str) -> str:
-    """A label without blanks around it; `1.0`, which pandas makes of 1 beside a missing value, is 1."""
-    return re.sub(r"^(-?\d+)\.0$", r"\1", label.strip())
-
-
-def _clean(table: Table, text: str, label: str) -> tuple[list[Row], int]:
-    """The rows that have a text and a label, and how many have not."""
-    pairs = zip(table.columns[text], table.columns[label], strict=True)
-    rows = [(_utf8(t.strip()), _utf8(_plain(n))) for t, n in pairs]
-    kept = [row for row in rows if row[0] and row[1]]
+def _clean(table: Table, columns: Columns) -> tuple[list[Row], int]:
+    """The rows that have a text, or both of a pair, and a label; and how many have not."""
+    labels = [utf8(plain_label(label)) for label in table.columns[columns.label]]
+    rows = list(zip(cells_of(table, columns.texts), labels, strict=True))
+    kept = [row for row in rows if row[0] and all(row[0]) and row[1]]
     return kept, len(rows) - len(kept)
-
-
-def _utf8(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can escape but UTF-8 and tokenizers cannot hold."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _check_classes(rows: Sequence[Row], base: Table, label: str) -> None:
     """Raises ConfigError unless there are two classes or more, each with two rows or more."""
     counts = Counter(name for _, name in rows)
-    where = f"{base.path}: {_quoted(label)}"
+    where = f"{base.path}: {quoted(label)}"
     if not counts:
         raise ConfigError(f"{base.path}: no row has both a text and a label")
     if len(counts) == 1:
@@ -168,7 +92,11 @@ def _check_classes(rows: Sequence[Row], base: Table, label: str) -> None:
 
 def _shuffled(rows: Sequence[Row], seed: str) -> list[Row]:
     """The rows in an order that depends on what they say and on the seed only."""
-    return sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\0{row[1]}\0{row[0]}".encode()).digest())
+    return sorted(rows, key=lambda row: hashlib.sha256("\0".join((seed, row[1], *_texts(row[0]))).encode()).digest())
+
+
+def _texts(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
 
 
 def _complete(rows: dict[str, list[Row]], seed: int) -> tuple[dict[str, list[Row]], list[str]]:
@@ -206,7 +134,3 @@ def _without_leaks(rows: Mapping[str, list[Row]]) -> tuple[dict[str, list[Row]],
     held_out = {text for split in ("validation", "test") for text, _ in rows.get(split, ())}
     train = [row for row in rows["train"] if row[0] not in held_out]
     return {**rows, "train": train}, len(rows["train"]) - len(train)
-
-
-def _quoted(column: str) -> str:
-    return column if column.startswith("column ") else f"column '{column}'"

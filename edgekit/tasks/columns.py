@@ -1,0 +1,181 @@
+"""Which column of a table is what: the text, or the two of a pair, and the label."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import ConfigError, did_you_mean
+from ..tables import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES, Table, normal
+
+Text = str | tuple[str, str]  # one text, or two that belong together
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The columns that the user names; None: found by name and content."""
+
+    text: str | None = None
+    label: str | None = None
+    pair: str | None = None  # the second text
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Those of texts that are named."""
+        return tuple(name for name in (self.text, self.pair) if name)
+
+
+#: The user names none.
+FOUND = Wanted()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A table's columns by what they are."""
+
+    text: str
+    label: str
+    pair: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text's, or both of a pair."""
+        return (self.text, self.pair) if self.pair else (self.text,)
+
+
+def find_columns(table: Table, wanted: Wanted) -> Columns:
+    """The columns as the user names them, by known names, or by what they hold.
+
+    A second text is one that the user names or, where no text is named, one of a known pair of names. Raises
+    ConfigError naming the file and its columns.
+    """
+    _check_named(table, wanted)
+    text, pair, label = wanted.text, wanted.pair, wanted.label
+    if text is None and pair is None:
+        text, pair = _pair_by_name(table, label) or (None, None)
+    label = label or _by_name(table, LABEL_NAMES, without=(text, pair))
+    text = text or _by_name(table, TEXT_NAMES, without=(label, pair)) or _longest(table, without=(label, pair))
+    label = label or (_few_values(table, without=(text, pair)) if text else None)
+    if text is None or label is None:
+        missing = "label" if label is None else "text"
+        raise ConfigError(f"{table.path}: no {missing} column; its columns: {', '.join(table.columns)}")
+    return Columns(text, label, pair)
+
+
+def same_columns(table: Table, base: Table, known: Columns) -> Columns | None:
+    """The columns of another file of the same data; None where it has no labels.
+
+    Files of one data set may differ: GLUE's test files have no labels, others have no header. Raises ConfigError for
+    a file that lacks one text of a pair.
+    """
+    if all(name in table.columns for name in (*known.texts, known.label)):
+        return known
+    one_has_none = not (table.has_header and base.has_header)
+    names, base_names = list(table.columns), list(base.columns)
+    by_place = one_has_none and len(names) == len(base_names)
+    own_label = known.label if known.label in table.columns else _by_name(table, LABEL_NAMES, without=known.texts)
+    if known.pair:
+        if own_label and not by_place and (lacking := [name for name in known.texts if name not in table.columns]):
+            raise ConfigError(f"{table.path}: no column '{lacking[0]}'; its columns: {', '.join(table.columns)}")
+        own_text = None
+    else:
+        own_text = known.text if known.text in table.columns else _by_name(table, TEXT_NAMES, without=(own_label,))
+        if own_text and own_label:
+            return Columns(own_text, own_label)
+    if by_place and not own_text:
+        moved = {name: names[base_names.index(name)] for name in (*known.texts, known.label)}
+        return Columns(moved[known.text], moved[known.label], moved[known.pair] if known.pair else None)
+    return None
+
+
+def unlabelled_texts(table: Table, wanted: Wanted, pairs: bool = False) -> tuple[str, list[Text]]:
+    """The text column, or the two of a pair, and what they hold, of a table whose labels, if any, count nothing.
+
+    A lone column is the one; else that of the given name, or of a known name, or the longest one. `pairs` asks for two,
+    by the names given or known. Rows without a text are left out. Raises ConfigError, naming the file, where no column
+    has the given name, or no row a text.
+    """
+    if pairs:
+        names = _pair(table, wanted)
+    else:
+        text = wanted.text
+        if text is not None and text not in table.columns and len(table.columns) > 1:
+            raise ConfigError(f"{table.path}: no text column '{text}'{did_you_mean(text, table.columns)}")
+        given = text if text in table.columns else None
+        names = (given or _by_name(table, TEXT_NAMES, without=()) or _longest(table, without=()) or "",)
+    texts = [cell for cell in cells_of(table, names) if cell and all(cell)]
+    if not texts:
+        raise ConfigError(f"{table.path}: {' and '.join(map(quoted, names))} has no text")
+    return " and ".join(map(quoted, names)), texts
+
+
+def _pair(table: Table, wanted: Wanted) -> tuple[str, ...]:
+    """The two columns of a pair, where the task has pairs."""
+    _check_named(table, wanted)
+    if wanted.pair is None and wanted.text is None and (names := _pair_by_name(table, None)):
+        return names
+    if wanted.text is None or wanted.pair is None:
+        raise ConfigError(
+            f"{table.path}: no two columns of a pair; its columns: {', '.join(table.columns)}; possible: --text-column "
+            "and --pair-column"
+        )
+    return wanted.text, wanted.pair
+
+
+def cells_of(table: Table, names: Sequence[str]) -> list[Text]:
+    """The texts of each row: one of a lone column, two of two columns; without blanks around them."""
+    columns = [[utf8(cell.strip()) for cell in table.columns[name]] for name in names]
+    if len(columns) == 1:
+        return list(columns[0])
+    return list(zip(columns[0], columns[1], strict=True))
+
+
+def quoted(column: str) -> str:
+    """A column's name in a sentence."""
+    return column if column.startswith("column ") else f"column '{column}'"
+
+
+def utf8(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can escape but UTF-8 and tokenizers cannot hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def plain_label(label: str) -> str:
+    """A label without blanks around it; `1.0`, which pandas makes of 1 beside a missing value, is 1."""
+    return re.sub(r"^(-?\d+)\.0$", r"\1", label.strip())
+
+
+def _check_named(table: Table, wanted: Wanted) -> None:
+    """Raises ConfigError for a column that the user names and the table has not, or names twice."""
+    options = (("text", wanted.text), ("pair", wanted.pair), ("label", wanted.label))
+    for option, name in options:
+        if name is not None and name not in table.columns:
+            raise ConfigError(f"{table.path}: no {option} column '{name}'{did_you_mean(name, table.columns)}")
+    if wanted.pair is not None and wanted.pair == wanted.text:
+        raise ConfigError(f"{table.path}: {quoted(wanted.pair)} is both texts of the pair; expected two columns")
+
+
+def _pair_by_name(table: Table, label: str | None) -> tuple[str, str] | None:
+    """The two columns of the first pair of known names that the table has."""
+    names = {normal(name): name for name in table.columns if name != label}
+    return next(((names[a], names[b]) for a, b in PAIR_NAMES if a in names and b in names), None)
+
+
+def _by_name(table: Table, known: Sequence[str], without: Sequence[str | None]) -> str | None:
+    """The column whose name stands first among the known ones."""
+    names = {normal(name): name for name in table.columns if name not in without}
+    return next((names[name] for name in known if name in names), None)
+
+
+def _longest(table: Table, without: Sequence[str | None]) -> str | None:
+    """The column with the longest cells."""
+    sizes = {name: sum(map(len, cells)) for name, cells in table.columns.items() if name not in without}
+    return max(sizes, key=lambda name: sizes[name], default=None)
+
+
+def _few_values(table: Table, without: Sequence[str | None]) -> str | None:
+    """The column with the fewest different values; each must occur twice on average. One value is better than none."""
+    kinds = {name: len(set(cells)) for name, cells in table.columns.items() if name not in without}
+    classes = [name for name, kind in kinds.items() if kind <= max(2, len(table) // 2)]
+    return min(classes, key=lambda name: (kinds[name] < 2, kinds[name]), default=None)
