@@ -54,7 +54,7 @@ def validate(source: Artifact | None, options: BaseModel, job: Job) -> Outcome:
     assert source is not None
     assert job.earlier["teacher"] is source
     score = {"accuracy": 0.8, "retention": 0.889, "count": 10}
-    return Outcome(metrics={"splits": {"validation": score, "test": score}})
+    return Outcome(metrics={"metric": "accuracy", "splits": {"validation": score, "test": score}})
 
 
 STAGES: dict[str, Any] = {"teacher_hf": teacher, "validate": validate}
@@ -128,7 +128,9 @@ def test_a_teacher_that_is_never_right_leaves_retention_unknown(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unknown = {"accuracy": 0.0, "retention": None, "count": 10}
-    monkeypatch.setitem(STAGES, "validate", lambda *_: Outcome({"splits": {"validation": unknown}}))
+    monkeypatch.setitem(
+        STAGES, "validate", lambda *_: Outcome({"metric": "accuracy", "splits": {"validation": unknown}})
+    )
     with pytest.raises(AccuracyError, match="retention is unknown"):
         build(plan, Store(tmp_path), tmp_path / "out", Recorder())
 

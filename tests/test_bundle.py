@@ -29,7 +29,9 @@ SCORE = {
     "retention": 0.8889, "agreement": 0.7,
 }  # fmt: skip
 REPORT = {
-    "labels": ["bad", "good"], "splits": {"validation": SCORE, "test": {**SCORE, "retention": None}},
+    "task": "text_classification", "metric": "accuracy", "needs": {"tokenizers": "0.23.3"},
+    "described": {"labels": ["bad", "good"], "tokenizer": "tokenizer.json", "buckets": [8, 16]},
+    "splits": {"validation": SCORE, "test": {**SCORE, "retention": None}},
     "runtime": {"version": "2.3.1"}, "tolerance": 0.0123,
 }  # fmt: skip
 
@@ -45,10 +47,9 @@ def steps(place: Path, seconds: float = 1.0, form: str = "tflite", runtime: str 
     (model / "tokenizer.json").write_text("{}")
     (model / "artifact.json").write_text("not for the bundle")
     (report / "golden.json").write_text('{"schema": 1}')
-    versions = {"tokenizers": "0.23.3"}
     teacher = Artifact("teacher_hf", "a" * 64, "torch", place, {"validation_accuracy": 0.9}, (), {}, seconds, "noon")
     made = Artifact("quantize_tflite", "b" * 64, form, model, {}, ("a note",), {}, seconds, "one")
-    checked = Artifact("validate", "c" * 64, "report", report, REPORT, (), versions, seconds, "two")
+    checked = Artifact("validate", "c" * 64, "report", report, REPORT, (), {}, seconds, "two")
     return [
         (teacher, "teacher", {"epochs": 1}),
         (made, "quantize", {}),

@@ -28,8 +28,8 @@ def test_a_folder_without_a_manifest_says_so(tmp_path: Path) -> None:
         (b"{", "not JSON"),
         (b"[]", "no key 'schema'"),
         (b'{"schema": 2}', "schema 2, this ondevice package knows 1"),
-        (b'{"schema": 1, "labels": "x"}', "key 'labels': found 'x', expected a list"),
-        (b'{"schema": 1, "labels": []}', "key 'buckets': found None, expected a list"),
+        (b'{"schema": 1, "task": []}', r"key 'task': found \[\], expected a str"),
+        (b'{"schema": 1, "task": "x"}', "key 'model': found None, expected a str"),
     ],
 )
 def test_what_is_no_manifest_is_refused(content: bytes, complaint: str) -> None:
