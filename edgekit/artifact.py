@@ -13,9 +13,10 @@ from typing import Any
 #:   keras    the functional tf_keras twin: config.json, weights.safetensors, tokenizer.json
 #:   tflite   model.tflite and tokenizer.json
 #:   ir       model.xml, model.bin and tokenizer.json
+#:   onnx     model.onnx, weights in it, and tokenizer.json
 #:   report   what validation measured, and golden.json
 #:   wheels   *.whl, of no stage: what `edgekit build --with-runtime` brings along
-FORMATS = ("dataset", "torch", "keras", "tflite", "ir", "report")
+FORMATS = ("dataset", "torch", "keras", "tflite", "ir", "onnx", "report")
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ def validation_score(metrics: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 #: The files of each format that are the model.
-MODEL_FILES = ("model.safetensors", "weights.safetensors", "model.tflite", "model.xml", "model.bin")
+MODEL_FILES = ("model.safetensors", "weights.safetensors", "model.tflite", "model.xml", "model.bin", "model.onnx")
 
 
 #: The file of each format that a runtime is given.
-MAIN_FILE = {"tflite": "model.tflite", "ir": "model.xml"}
+MAIN_FILE = {"tflite": "model.tflite", "ir": "model.xml", "onnx": "model.onnx"}
 
 #: `progress(done, total, unit, note)`: called often (it throttles itself); `note` is short: "loss 0.31".
 Progress = Callable[[int, int, str, str], None]

@@ -25,13 +25,13 @@ from ..tasks import Examples, load_task
 from . import pinned
 from .teacher_outputs import teacher_outputs
 
-ACCEPTS = ("tflite", "ir")
+ACCEPTS = ("tflite", "ir", "onnx")
 PRODUCES = "report"
 USES = ()
 EXTRA = "torch"
 
 #: The extra that installs a runtime of each format.
-RUNTIME_EXTRA = {"tflite": "tflite", "ir": "openvino"}
+RUNTIME_EXTRA = {"tflite": "tflite", "ir": "openvino", "onnx": "onnx"}
 
 GOLDEN_SAMPLES = 16
 #: Samples that the runtime answers in both of its ways; their largest difference is the measure of rounding.
