@@ -51,7 +51,7 @@ TEXT = Lane(
 )
 
 #: Task -> its lane.
-LANES = {"text_classification": TEXT}
+LANES = dict.fromkeys(("text_classification", "text_regression", "multi_label_classification"), TEXT)
 
 #: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).
 RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir"}

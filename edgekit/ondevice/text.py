@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,12 @@ class Tokenizer:
         self._max_tokens = max_tokens
         self.truncated = 0
 
-    def encode(self, text: str) -> list[int]:
-        """The token ids of a text, special tokens included; never none, because attention needs one to read."""
-        encoding = self.native.encode(text)
+    def encode(self, text: str, second: str | None = None) -> list[int]:
+        """The token ids of a text or of a pair, special tokens included; never none: attention needs one to read.
+
+        Of a pair the longer text is cut first.
+        """
+        encoding = self.native.encode(text, second)
         ids: list[int] = encoding.ids
         if len(ids) == self._max_tokens and encoding.overflowing:
             self.truncated += 1
@@ -47,10 +52,12 @@ def load_native(path: Path) -> Any:
 
 
 class Texts:
-    """What tasks whose samples are single texts have in common: a text is one feed, its token ids."""
+    """What tasks of whole texts have in common: a text, or a pair where the manifest says so, is one feed of tokens."""
 
     def __init__(self, bundle: Path, manifest: Manifest) -> None:
         need(manifest, {"labels": list, "buckets": list, "tokenizer": str}, bundle)
+        self.labels: list[str] = manifest["labels"]
+        self._pairs = bool(manifest.get("pairs"))
         self._tokenizer = Tokenizer(bundle / manifest["tokenizer"], manifest["buckets"][-1])
 
     @property
@@ -59,22 +66,42 @@ class Texts:
         return self._tokenizer.truncated
 
     def parse(self, given: Any) -> Any:
-        """A text. Raises OnDeviceError."""
-        if not isinstance(given, str):
-            raise OnDeviceError(f"found {kind(given)}, expected a string")
-        try:
-            given.encode("utf-8")
-        except UnicodeEncodeError:
-            raise OnDeviceError("has half of a surrogate pair, which is no character") from None
-        return given
+        """A text; of pairs a list of two. Raises OnDeviceError."""
+        if not self._pairs:
+            return check_text(given)
+        if not isinstance(given, list) or len(given) != 2:
+            found = f"a list of {len(given)}" if isinstance(given, list) else kind(given)
+            raise OnDeviceError(f"found {found}, expected a pair: a list of two strings")
+        return [check_text(one) for one in given]
 
     def parse_word(self, word: str) -> Any:
-        """The text itself."""
-        return word
+        """The text itself; a pair is two texts with a tab between them, or a JSON list. Raises OnDeviceError."""
+        if not self._pairs:
+            return word
+        texts = word.split("\t")
+        if len(texts) == 1 and word.startswith("["):
+            with suppress(ValueError):
+                texts = json.loads(word)
+        if len(texts) != 2:
+            raise OnDeviceError(
+                f'{word!r:.60}: found {len(texts)}, expected two texts with a tab between them, or ["one", "other"]'
+            )
+        return self.parse(texts)
 
     def feeds(self, sample: Any) -> list[Any]:
         """The token ids, at most as many as the last bucket."""
-        return [self._tokenizer.encode(sample)]
+        return [self._tokenizer.encode(*sample) if self._pairs else self._tokenizer.encode(sample)]
+
+
+def check_text(given: Any, expected: str = "a string") -> str:
+    """The text. Raises OnDeviceError where it is none, or no text that a tokenizer can read."""
+    if not isinstance(given, str):
+        raise OnDeviceError(f"found {kind(given)}, expected {expected}")
+    try:
+        given.encode("utf-8")
+    except UnicodeEncodeError:
+        raise OnDeviceError("has half of a surrogate pair, which is no character") from None
+    return given
 
 
 _KINDS = {str: "a string", bool: "true or false", list: "a list", dict: "an object", type(None): "null"}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     #: For each example an array for each of its feeds.
     Outputs = Sequence[Sequence[np.ndarray[Any, Any]]]
 
-TASKS = ("text_classification",)
+TASKS = ("multi_label_classification", "text_classification", "text_regression")
 
 
 class Examples(Protocol):

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import OnDeviceError
 
-TASKS = ("text_classification",)
+TASKS = ("multi_label_classification", "text_classification", "text_regression")
 
 Array = np.ndarray[Any, Any]
 #: What a model is given at once: token ids, or arrays by the names of its inputs.

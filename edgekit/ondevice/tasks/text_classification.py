@@ -26,10 +26,6 @@ def open_task(bundle: Path, manifest: Manifest) -> Labelling:
 class Labelling(Texts):
     """Softmax over the logits [labels]; the answer is the label of the largest."""
 
-    def __init__(self, bundle: Path, manifest: Manifest) -> None:
-        super().__init__(bundle, manifest)
-        self.labels: list[str] = manifest["labels"]
-
     def answer(self, sample: Any, feeds: Sequence[Feed], outputs: Outputs) -> Answer:
         """`label`, and the `probabilities` of all labels."""
         logits = outputs[0]
