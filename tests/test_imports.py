@@ -82,7 +82,7 @@ MAY_IMPORT = {
         "profile",
         "report",
     },
-    "tasks": {"errors", "tables", "tasks"},
+    "tasks": {"errors", "ondevice", "tables", "tasks"},
     "stages": {"artifact", "atomic", "errors", "shape", "stages", "steps", "tables", "tasks", "ondevice"},
     "ondevice": {"ondevice"},
     "__init__": set(),

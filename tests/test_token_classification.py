@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ConfigError, StageError
+from edgekit.ondevice.entities import entities
 from edgekit.tasks.conll import Sentence, read_sentences
-from edgekit.tasks.token_classification import Examples, entities, score
+from edgekit.tasks.token_classification import Examples, score
 
 CONLL = """-DOCSTART- -X- O O
 
@@ -25,7 +26,8 @@ def test_columns_and_json_say_the_same(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text(CONLL)
     (tmp_path / "b.txt").write_bytes(CONLL.replace(" ", "\t").replace("\n", "\r\n").encode())
     (tmp_path / "c.jsonl").write_text(
-        '{"tokens": ["EU", "rejects"], "ner_tags": [1, 0]}\n\n{"words": ["Peter", "Blackburn"], "tags": ["B-PER", "I-PER"]}\n'
+        '{"tokens": ["EU", "rejects"], "ner_tags": [1, 0]}\n\n'
+        '{"words": ["Peter", "Blackburn"], "tags": ["B-PER", "I-PER"]}\n'
     )
     for name in ("a.conll", "b.txt", "c.jsonl"):
         assert read_sentences(tmp_path / name, ("O", "B-ORG")) == wanted, name

@@ -115,3 +115,16 @@ def of_each_word(windows: Sequence[Window], outputs: Sequence[Array], count: int
             if known is None or neighbours > known[0]:
                 best[word] = neighbours, logits[at]
     return [None if one is None else one[1] for one in best]
+
+
+def gather_spans(windows: Sequence[Window], outputs: Sequence[Array]) -> Array:
+    """`best_spans` as one array: a row for each, its first character, the one after its last, and its score."""
+    found = best_spans(windows, outputs)
+    return np.array([[*span, score] for score, span in found], dtype=np.float64).reshape(-1, 3)
+
+
+def gather_words(windows: Sequence[Window], outputs: Sequence[Array], count: int) -> Array:
+    """`of_each_word` as one array [words, labels]; not a number for a word that is no token."""
+    labels = outputs[0].shape[1]
+    rows = of_each_word(windows, outputs, count)
+    return np.array([np.full(labels, np.nan) if row is None else row for row in rows], dtype=np.float32)

@@ -10,8 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..errors import ConfigError, StageError
+
+if TYPE_CHECKING:
+    from . import Outputs
 
 SCHEMA = 1
 METRIC = "f1"
@@ -63,6 +69,38 @@ def score(found: Sequence[str], examples: Examples) -> dict[str, float]:
         "exact_match": _mean(exact_match, found, gold),
         "count": len(found),
     }
+
+
+def evaluate(outputs: Outputs, examples: Examples) -> dict[str, float]:
+    """`score` of the outputs: for each question the likeliest spans, the best first (`windows.gather_spans`)."""
+    return score(texts_of(outputs, examples), examples)
+
+
+def agreement(outputs: Outputs, others: Outputs, examples: Examples) -> float:
+    """The share of the questions to which both give the same answer, as SQuAD compares texts."""
+    pairs = zip(texts_of(outputs, examples), texts_of(others, examples), strict=True)
+    return sum(map(exact_match, *zip(*pairs, strict=True))) / len(outputs)
+
+
+def texts_of(outputs: Outputs, examples: Examples) -> list[str]:
+    """The answer to each question: the span's text. Raises StageError for outputs that are not finite numbers."""
+    found = []
+    for (spans,), sample in zip(outputs, examples.samples, strict=True):
+        if not np.isfinite(spans).all():
+            raise StageError("answers are not finite numbers")
+        start, end = (int(x) for x in spans[0][:2]) if len(spans) else (0, 0)
+        found.append(sample["context"][start:end])
+    return found
+
+
+def splits(dataset: Path) -> tuple[str, ...]:
+    """The splits that a dataset artifact has."""
+    return tuple(json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["counts"])
+
+
+def describe(dataset: Path, model: Path) -> dict[str, Any]:
+    """What the two outputs for each token are."""
+    return {"labels": list(LABELS)}
 
 
 def _mean(measure: Callable[[str, str], float], found: Sequence[str], gold: Sequence[Sequence[str]]) -> float:

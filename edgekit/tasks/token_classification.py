@@ -7,13 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..errors import ConfigError, StageError
+from ..ondevice.entities import Entity, entities
+
+if TYPE_CHECKING:
+    from . import Outputs
 
 SCHEMA = 1
 METRIC = "f1"
-
-Entity = tuple[str, int, int]  # type, first word, last word
 
 
 @dataclass(frozen=True)
@@ -62,23 +67,42 @@ def score(found: Sequence[Sequence[str]], examples: Examples) -> dict[str, float
     }
 
 
-def entities(tags: Iterable[str]) -> list[Entity]:
-    """The entities of one sentence's BIO tags.
+def evaluate(outputs: Outputs, examples: Examples) -> dict[str, float]:
+    """`score` of the outputs: for each sentence the logits [words, labels] (`windows.gather_words`)."""
+    return score(tags_of(outputs, examples), examples)
 
-    One begins at B-, and at I- after O or after another type, so that IOB1 and broken sequences are read too.
+
+def agreement(outputs: Outputs, others: Outputs, examples: Examples) -> float:
+    """The share of the words that both give the same tag."""
+    pairs = zip(tags_of(outputs, examples), tags_of(others, examples), strict=True)
+    words = [x == y for own, other in pairs for x, y in zip(own, other, strict=True)]
+    return sum(words) / len(words)
+
+
+def tags_of(outputs: Outputs, examples: Examples) -> list[list[str]]:
+    """The tag of each word: the label of its largest logit; O for a word that the tokenizer does not know as one.
+
+    Raises StageError for outputs that are not finite numbers.
     """
-    found: list[Entity] = []
-    before: str | None = None  # the type of the word before, None after O
-    for at, tag in enumerate(tags):
-        prefix, _, kind = tag.partition("-")
-        if prefix == "O":
-            pass
-        elif prefix == "B" or before != kind:
-            found.append((kind, at, at))
-        else:
-            found[-1] = (kind, found[-1][1], at)
-        before = None if prefix == "O" else kind
+    found = []
+    for (logits,) in outputs:
+        unread = np.isnan(logits).all(axis=1)
+        if not np.isfinite(logits[~unread]).all():
+            raise StageError("answers are not finite numbers")
+        best = np.where(unread, 0, np.where(np.isnan(logits), -np.inf, logits).argmax(axis=1))
+        tags = zip(best, unread, strict=True)
+        found.append(["O" if lost else examples.label_names[tag] for tag, lost in tags])
     return found
+
+
+def splits(dataset: Path) -> tuple[str, ...]:
+    """The splits that a dataset artifact has."""
+    return tuple(json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["counts"])
+
+
+def describe(dataset: Path, model: Path) -> dict[str, Any]:
+    """The names of the labels."""
+    return {"labels": json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["labels"]}
 
 
 def _all_entities(sentences: Iterable[Sequence[str]]) -> set[tuple[int, Entity]]:
