@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .shape import FAMILIES
 
@@ -50,8 +50,16 @@ TEXT = Lane(
     },
 )
 
+
+def _by_token(dataset: str) -> Lane:
+    """The lane of texts, for answers by token: the teacher too is read in windows, and is of edgekit's own families."""
+    chains = {form: replace(chain, families=FAMILIES) for form, chain in TEXT.toolchains.items()}
+    return Lane(dataset, {**TEXT.common, "teacher": ("teacher_tokens",)}, chains)
+
+
 #: Task -> its lane.
 LANES = dict.fromkeys(("text_classification", "text_regression", "multi_label_classification"), TEXT)
+LANES |= {"question_answering": _by_token("dataset_qa"), "token_classification": _by_token("dataset_tokens")}
 
 #: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).
 RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,6 +69,12 @@ class Predictor:
         """What the model says of a sample, for each of its feeds: logits, mostly one array [labels]."""
         return [self.infer(feed) for feed in self.task.feeds(sample)]
 
+    def gathered(self, sample: Any) -> Sequence[Array]:
+        """What the outputs say together, in terms of the sample itself: what a task's score is taken on."""
+        feeds = self.task.feeds(sample)
+        found: Sequence[Array] = self.task.gathered(sample, feeds, [self.infer(feed) for feed in feeds])
+        return found
+
     def answer(self, sample: Any) -> Answer:
         """What a user is told of a sample. Raises OnDeviceError where an output is not a finite number."""
         feeds = self.task.feeds(sample)
@@ -88,7 +94,7 @@ def _open_tokens(
     def infer(token_ids: Feed) -> Array:
         ids = np.array([token_ids], dtype=np.int32)
         found: Array = predict(ids, read[:, : ids.shape[1]])
-        return found
+        return found if found.ndim == 1 else found[: ids.shape[1]]  # by token: without what is padding's
 
     return infer
 

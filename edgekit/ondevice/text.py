@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,10 @@ class Texts:
                 f'{word!r:.60}: found {len(texts)}, expected two texts with a tab between them, or ["one", "other"]'
             )
         return self.parse(texts)
+
+    def gathered(self, sample: Any, feeds: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+        """The outputs as they are: there is one."""
+        return outputs
 
     def feeds(self, sample: Any) -> list[Any]:
         """The token ids, at most as many as the last bucket."""

@@ -139,7 +139,7 @@ def _measure(task: Any, predictor: Predictor, split: str, examples: Examples, jo
     count = len(examples.samples)
     found = []
     for done, sample in enumerate(examples.samples, start=1):
-        found.append(predictor.outputs(predictor.task.parse(sample)))
+        found.append(predictor.gathered(predictor.task.parse(sample)))
         job.progress(done, count, "samples", split)
     teacher = teacher_outputs(job.earlier["teacher"], split, count)
     own, its = (task.evaluate(outputs, examples) for outputs in (found, teacher))
@@ -168,7 +168,9 @@ def _golden(predictor: Predictor, reference: Predictor, samples: Sequence[Any]) 
     pairs = [pair for one, other in zip(outputs, plain, strict=True) for pair in zip(one, other, strict=True)]
     rounding = max(float(np.abs(own - other).max()) for own, other in pairs)
     tolerance = float(f"{max(ROUNDING_FACTOR * rounding, SMALLEST_TOLERANCE):.3g}")
-    clear = [row for row, found in enumerate(outputs) if predictor.task.margin(found) > tolerance]
+    task = predictor.task
+    put_together = [task.gathered(x, task.feeds(x), found) for x, found in zip(parsed, outputs, strict=True)]
+    clear = [row for row, found in enumerate(put_together) if task.margin(found) > tolerance]
     rows = clear or list(range(len(chosen)))
     return {
         "schema": 1,

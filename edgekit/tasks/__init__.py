@@ -10,7 +10,7 @@ A task module provides:
     describe(dataset, model) -> dict       what the on-device task of that name needs of the manifest: "labels", …
 
 `Examples` has `samples`, what the on-device task's `parse` takes, as JSON, and `label_names`. Outputs are, for each
-example, the model's arrays: one for each feed, mostly one.
+example, the model's arrays, as the on-device task has `gathered` them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    #: For each example an array for each of its feeds.
+    #: For each example its arrays, mostly one.
     Outputs = Sequence[Sequence[np.ndarray[Any, Any]]]
 
-TASKS = ("multi_label_classification", "text_classification", "text_regression")
+TASKS = (
+    "multi_label_classification",
+    "question_answering",
+    "text_classification",
+    "text_regression",
+    "token_classification",
+)
 
 
 class Examples(Protocol):

@@ -19,7 +19,13 @@ import numpy as np
 
 from ..errors import OnDeviceError
 
-TASKS = ("multi_label_classification", "text_classification", "text_regression")
+TASKS = (
+    "multi_label_classification",
+    "question_answering",
+    "text_classification",
+    "text_regression",
+    "token_classification",
+)
 
 Array = np.ndarray[Any, Any]
 #: What a model is given at once: token ids, or arrays by the names of its inputs.
@@ -45,6 +51,9 @@ class Task(Protocol):
     def feeds(self, sample: Any) -> list[Feed]:
         """What the model is given for it, one after the other. Raises OnDeviceError."""
 
+    def gathered(self, sample: Any, feeds: Sequence[Feed], outputs: Outputs) -> Outputs:
+        """The outputs in terms of the sample itself; as they are, where it is one feed. Raises OnDeviceError."""
+
     def answer(self, sample: Any, feeds: Sequence[Feed], outputs: Outputs) -> Answer:
         """What a user is told, as JSON. Raises OnDeviceError where an output is not a finite number."""
 
@@ -54,7 +63,7 @@ class Task(Protocol):
     def confidence(self, answer: Answer) -> float | None:
         """The probability of what was decided; None where the task knows none."""
 
-    def margin(self, outputs: Outputs) -> float:
+    def margin(self, gathered: Outputs) -> float:
         """By how much outputs may change before the decision does; infinity where there is none."""
 
     def show(self, answer: Answer) -> str:

@@ -42,9 +42,9 @@ class Labelling(Texts):
         share: float = answer["probabilities"][answer["label"]]
         return share
 
-    def margin(self, outputs: Outputs) -> float:
+    def margin(self, gathered: Outputs) -> float:
         """Half of what parts the two largest logits: each may move by so much."""
-        second, best = np.sort(outputs[0])[-2:]
+        second, best = np.sort(gathered[0])[-2:]
         return float(best - second) / 2
 
     def show(self, answer: Answer) -> str:
