@@ -26,7 +26,9 @@ STAGES = (
     "convert_keras",
     "convert_openvino",
     "convert_tflite",
+    "dataset_qa",
     "dataset_text",
+    "dataset_tokens",
     "distill_torch",
     "prune_torch",
     "quantize_nncf",
@@ -35,6 +37,7 @@ STAGES = (
     "sparsify_nncf",
     "sparsify_tfmot",
     "teacher_hf",
+    "teacher_tokens",
     "validate",
 )
 

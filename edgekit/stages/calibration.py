@@ -8,7 +8,8 @@ import numpy as np
 
 from ..artifact import Job
 from ..tasks import text_classification
-from .tokens import encode
+from .token_splits import read_token_ids
+from .window_splits import BY_TOKEN, task_of
 
 #: Training texts that the calibration texts are drawn from: the first ones, which stand in random order.
 POOL = 20_000
@@ -16,10 +17,17 @@ POOL = 20_000
 
 def calibration_token_ids(job: Job, tokenizer: Any, count: int) -> list[list[int]]:
     """The token ids of about `count` calibration texts of the job's dataset; the same ones for every toolchain."""
-    examples = text_classification.load(job.earlier["dataset"].path, "train", POOL)
-    token_ids = encode(tokenizer, examples.texts)
+    token_ids = read_token_ids(job, tokenizer, "train", POOL)
     lengths = np.array([len(ids) for ids in token_ids])
-    return [token_ids[row] for row in calibration_rows(lengths, examples.labels, count, job.seed)]
+    return [token_ids[row] for row in calibration_rows(lengths, _labels(job, len(token_ids)), count, job.seed)]
+
+
+def _labels(job: Job, rows: int) -> np.ndarray[Any, Any]:
+    """The label of each row; windows, which are answered by token, all count as one label."""
+    dataset = job.earlier["dataset"].path
+    if task_of(dataset) in BY_TOKEN:
+        return np.zeros(rows, np.int64)
+    return text_classification.load(dataset, "train", POOL).labels
 
 
 def calibration_rows(lengths: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], count: int, seed: int) -> list[int]:

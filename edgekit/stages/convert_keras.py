@@ -10,7 +10,6 @@ from pydantic import Field
 from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..steps import StepOptions
-from ..tasks import text_classification
 
 ACCEPTS = "torch"
 PRODUCES = "keras"
@@ -34,11 +33,11 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     Raises StageError where a logit differs by more than 1e-4.
     """
     from . import encoder, twin
-    from .tokens import encode, load_tokenizer
+    from .token_splits import read_token_ids
+    from .tokens import load_tokenizer
 
     tokenizer = source.path / "tokenizer.json"
-    texts = text_classification.load(job.earlier["dataset"].path, "validation", CHECKED_TEXTS).texts
-    token_ids = encode(load_tokenizer(tokenizer, options.max_tokens), texts)
+    token_ids = read_token_ids(job, load_tokenizer(tokenizer, options.max_tokens), "validation", CHECKED_TEXTS)
     torch_model = encoder.load_encoder(source.path)
     shape = torch_model.shape
     expected = encoder.predict(torch_model, token_ids, pad_id=shape.pad_id)
@@ -50,7 +49,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
         raise StageError(
-            f"{source.path}: the Keras twin's logits differ from PyTorch's by up to {difference:.2g} over {len(texts)} "
+            f"{source.path}: the Keras twin's logits differ from PyTorch's by up to {difference:.2g} over {len(token_ids)} "
             f"texts; possible: at most {TOLERANCE:.0e}"
         )
     twin.save_twin(model, shape, job.work, tokenizer)
@@ -58,7 +57,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     return Outcome(
         metrics={
             "max_abs_diff": difference,
-            "compared_texts": len(texts),
+            "compared_texts": len(token_ids),
             "parameters": model.count_params(),
             "bytes": (job.work / "weights.safetensors").stat().st_size,
         }

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
-from ..shape import label_names, read_config
-from ..tasks import text_classification
+from ..shape import answers_of, label_names, read_config
 from ..tasks.columns import Wanted
 from .layers import chosen_layers
-from .tokens import check_tokenizer, load_tokenizer, separator_of
+from .tokens import Text, check_tokenizer, load_tokenizer, separator_of
 
 ACCEPTS = "torch"
 PRODUCES = "torch"
@@ -36,7 +35,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     from .more_texts import add_texts, find_more_texts
     from .objective import make_objective, teacher_tokens
     from .shrink import keep_layers, keep_positions
-    from .token_splits import read_split
+    from .token_splits import TokenSplit, read_split, read_texts
     from .trained import trained_metrics
     from .training import train
 
@@ -44,10 +43,10 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     origin, path = (folder or source.path) / "tokenizer.json", job.work / "tokenizer.json"
     write_tokenizer(origin.parent, path)
     tokenizer = load_tokenizer(path, options.max_tokens)
-    texts = text_classification.load(job.earlier["dataset"].path, "train").texts
+    texts = read_texts(job, "train")
     if folder:
-        labels, separator = label_names(read_config(source.path)), separator_of(texts, tokenizer, origin)
-        student = load_encoder(folder, job.seed, labels, separator=separator)
+        theirs, separator = read_config(source.path), separator_of(texts, tokenizer, origin)
+        student = load_encoder(folder, job.seed, label_names(theirs), answers_of(theirs), separator)
         notes: tuple[str, ...] = ()
     else:
         teacher = load_encoder(source.path)
@@ -61,11 +60,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         )
         student = keep_positions(student, options.max_tokens)
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
-    more, told = find_more_texts(texts, tokenizer, options, Wanted(options.text_column, None, options.pair_column), job)
-    teacher_ids = teacher_tokens(tokenizer, texts + more, options, job)
-    if more:
-        training = add_texts(training, more, tokenizer, options, job)
-    notes += told
+    more: list[Text] = []
+    if isinstance(training, TokenSplit):  # answers by token are those of the texts as they are
+        columns = Wanted(options.text_column, None, options.pair_column)
+        more, told = find_more_texts(texts, tokenizer, options, columns, job)
+        notes += told
+        training = add_texts(training, more, tokenizer, options, job) if more else training
+    teacher_ids = teacher_tokens(tokenizer, [*texts, *more], options, job)
     objective = make_objective(student, teacher_ids, training, options, job)
     result = train(student, training, validation, options, job, student.shape.pad_id, objective=objective)
     save_encoder(student, job.work, path)

@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..steps import Training
 from .encoder import Encoder
-from .token_splits import TokenSplit
+from .token_losses import by_token_loss
+from .token_splits import Split
 from .tokens import inference_batches, pad
+from .window_splits import WindowSplit
 
 BATCH_SIZE = 32
 
@@ -31,19 +34,19 @@ class Importance:
     neurons: list[list[float]]
 
 
-def taylor_importance(model: Encoder, split: TokenSplit, samples: int) -> Importance:
+def taylor_importance(model: Encoder, split: Split, samples: int) -> Importance:
     """Scores over the first `samples` texts of a split (its rows stand in random order).
 
     What is removed takes its activation a out of the loss L, which then changes by about a * dL/da. A score is the
-    mean over the texts of |sum over the text's tokens of a * dL/da|, with L the cross-entropy of the text's label;
-    for a whole layer a is what the layer adds to its input.
+    mean over the texts of |sum over the text's tokens of a * dL/da|, with L the cross-entropy of the text's label, or of
+    what a window is to answer; for a whole layer a is what the layer adds to its input.
     """
     count = min(samples, len(split.token_ids))
     sums: dict[tuple[str, int], Tensor] = defaultdict(lambda: torch.zeros(()))
     with _Watch(model) as watch:
         for rows in inference_batches([len(ids) for ids in split.token_ids[:count]], BATCH_SIZE):
             ids, mask = (torch.from_numpy(x) for x in pad([split.token_ids[row] for row in rows], model.shape.pad_id))
-            loss = functional.cross_entropy(model(ids, mask), torch.from_numpy(split.labels[rows]), reduction="sum")
+            loss = _loss(model(ids, mask), split, rows)
             gradients = torch.autograd.grad(loss, [tensor for tensor, _ in watch.seen.values()])
             for (key, (_, change)), gradient in zip(watch.seen.items(), gradients, strict=True):
                 by_text = (change * gradient).sum(dim=1)  # [texts, width]
@@ -55,6 +58,13 @@ def taylor_importance(model: Encoder, split: TokenSplit, samples: int) -> Import
         heads=[scores["heads", at].tolist() for at in numbers],
         neurons=[scores["neurons", at].tolist() for at in numbers],
     )
+
+
+def _loss(logits: Tensor, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
+    """The labels' cross-entropy, summed over the rows."""
+    if isinstance(split, WindowSplit):
+        return by_token_loss(logits, split, rows, Training()) * len(rows)
+    return functional.cross_entropy(logits, torch.from_numpy(split.labels[rows]), reduction="sum")
 
 
 def most_important(scores: list[float], count: int) -> list[int]:

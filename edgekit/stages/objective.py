@@ -17,10 +17,12 @@ from .encoder import Encoder, load_encoder
 from .layers import map_layers
 from .loss_checks import by_token, other_tokens
 from .shrink import keep_layers
-from .token_splits import TokenSplit
+from .token_losses import by_token_loss
+from .token_splits import Split, read_token_ids
 from .tokens import Text, encode, load_tokenizer, pad
 from .trace import Trace
 from .training import uses_bfloat16
+from .window_splits import BY_TOKEN, WindowSplit, task_of
 
 BETWEEN_TEXTS = {
     "distance": losses.distance_loss, "angle": losses.angle_loss, "similarity": losses.similarity_loss,
@@ -35,6 +37,8 @@ def teacher_tokens(tokenizer: Any, texts: Sequence[Text], options: Distill | Pru
     if not options.losses.need_teacher:
         return None
     theirs = load_tokenizer(job.earlier["teacher"].path / "tokenizer.json", tokenizer.truncation["max_length"])
+    if task_of(job.earlier["dataset"].path) in BY_TOKEN:  # their windows are alike, which reading the split has seen to
+        return [*read_token_ids(job, theirs, "train")]
     token_ids = encode(theirs, texts)
     if by_token(options.losses):
         row = first_difference(tokenizer, encode(tokenizer, texts), theirs, token_ids)
@@ -45,7 +49,7 @@ def teacher_tokens(tokenizer: Any, texts: Sequence[Text], options: Distill | Pru
 
 
 def make_objective(
-    student: Encoder, teacher_ids: list[list[int]] | None, training: TokenSplit, options: Distill | Prune, job: Job
+    student: Encoder, teacher_ids: list[list[int]] | None, training: Split, options: Distill | Prune, job: Job
 ) -> Objective | None:
     """The losses that `options` ask for, over the training rows, of which `teacher_ids` are what the teacher reads.
 
@@ -81,7 +85,7 @@ class Objective(nn.Module):  # type: ignore[misc]
 
     def __init__(
         self, student: Encoder, teacher: Encoder, teacher_ids: list[list[int]], pairs: list[tuple[int, int]],
-        training: TokenSplit, options: Distill | Prune, seed: int,
+        training: Split, options: Distill | Prune, seed: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.training_rows, self.options, self.teacher_ids = training, options, teacher_ids
@@ -118,8 +122,10 @@ class Objective(nn.Module):  # type: ignore[misc]
 
     def _of_answers(self, logits: Tensor, rows: np.ndarray[Any, Any]) -> Tensor:
         """The part that needs the answers alone: response and labels."""
-        labels = torch.from_numpy(self.training_rows.labels[rows])
         alpha, weight = self.options.alpha, self.weights.get("response", 0.0)
+        if isinstance(self.training_rows, WindowSplit):
+            return by_token_loss(logits, self.training_rows, rows, self.options, weight)
+        labels = torch.from_numpy(self.training_rows.labels[rows])
         if self.training_rows.teacher_logits is None or not weight:
             return (1 - alpha) * losses.label_loss(logits, labels)
         teacher = torch.from_numpy(self.training_rows.teacher_logits[rows])

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
-from ..tasks import text_classification
 from .layers import kept_count
 from .tokens import check_tokenizer, load_tokenizer, read_tokenizer
 from .vocabulary import kept_tokens, prune_tokenizer
 
 if TYPE_CHECKING:
     from .encoder import Encoder
-    from .token_splits import TokenSplit
+    from .token_splits import Split
 
 ACCEPTS = "torch"
 PRODUCES = "torch"
@@ -41,7 +40,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     from .encoder import load_encoder, save_encoder
     from .objective import make_objective, teacher_tokens
     from .shrink import keep_positions
-    from .token_splits import read_split
+    from .token_splits import read_split, read_texts
     from .trained import trained_metrics
     from .training import train
 
@@ -61,7 +60,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         tokenizer = load_tokenizer(path, options.max_tokens)
         training = read_split(job, tokenizer, "train")
     validation = read_split(job, tokenizer, "validation")
-    texts = text_classification.load(job.earlier["dataset"].path, "train").texts
+    texts = read_texts(job, "train")
     objective = make_objective(model, teacher_tokens(tokenizer, texts, options, job), training, options, job)
     result = train(model, training, validation, options, job, model.shape.pad_id, objective=objective)
     save_encoder(model, job.work, path)
@@ -70,7 +69,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     return Outcome(trained_metrics(source, model, validation, result, job.work), notes)
 
 
-def _prune(model: Encoder, training: TokenSplit, options: Options) -> Encoder:
+def _prune(model: Encoder, training: Split, options: Options) -> Encoder:
     """Layers first; heads and neurons are then scored in the encoder that remains."""
     from .importance import most_important, taylor_importance
     from .shrink import keep_heads, keep_layers, keep_neurons
@@ -97,7 +96,7 @@ def frequent_tokens(content: dict[str, Any], known: set[int], count: int) -> lis
 
 
 def _cut_vocabulary(
-    model: Encoder, content: dict[str, Any], training: TokenSplit, options: Options, source: str
+    model: Encoder, content: dict[str, Any], training: Split, options: Options, source: str
 ) -> tuple[Encoder, dict[str, Any]]:
     """Encoder and tokenizer.json without the tokens that the training texts never use.
 

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..artifact import Job
 from ..tasks import text_classification
 from .teacher_outputs import teacher_logits
-from .tokens import encode
+from .tokens import Text, encode
+from .window_splits import BY_TOKEN, WindowSplit, read_windows, task_of, texts_of, windows_of
 
 
 @dataclass(frozen=True)
 class TokenSplit:
     """One row per text: token ids, label id (int64), and the teacher's logits (float32 [texts, labels]) if known."""
 
+    metric: ClassVar[str] = text_classification.METRIC
+
     token_ids: list[list[int]]
     labels: np.ndarray[Any, np.dtype[np.int64]]
     teacher_logits: np.ndarray[Any, np.dtype[np.float32]] | None = None
 
+    def score(self, logits: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, float]:
+        """The task's metrics of logits [texts, labels]."""
+        return text_classification.score(logits, self.labels)
 
-def read_split(job: Job, tokenizer: Any, split: str) -> TokenSplit:
+
+#: What a training stage is given: texts with a label each, or windows that are answered by token.
+Split = TokenSplit | WindowSplit
+
+
+def read_split(job: Job, tokenizer: Any, split: str) -> Split:
     """A split of the job's dataset through `tokenizer`, with the logits of the job's teacher where there is one."""
+    task = task_of(job.earlier["dataset"].path)
+    if task in BY_TOKEN:
+        return read_windows(job, tokenizer, task, split)
     examples = text_classification.load(job.earlier["dataset"].path, split)
     teacher = job.earlier.get("teacher")
     logits = None if teacher is None else teacher_logits(teacher, split, len(examples.texts))
     return TokenSplit(encode(tokenizer, examples.texts), examples.labels, logits)
+
+
+def read_texts(job: Job, split: str) -> Sequence[Text]:
+    """The text, or the pair of texts, of each example of a split of the job's dataset."""
+    dataset = job.earlier["dataset"].path
+    task = task_of(dataset)
+    return texts_of(task, dataset, split) if task in BY_TOKEN else text_classification.load(dataset, split).texts
+
+
+def read_token_ids(job: Job, tokenizer: Any, split: str, limit: int | None = None) -> Sequence[list[int]]:
+    """What a model reads of the first `limit` examples of a split: their token ids, or their windows'."""
+    dataset = job.earlier["dataset"].path
+    task = task_of(dataset)
+    if task in BY_TOKEN:
+        return windows_of(tokenizer, task, BY_TOKEN[task].load(dataset, split, limit))
+    return encode(tokenizer, text_classification.load(dataset, split, limit).texts)

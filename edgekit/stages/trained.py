@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import Artifact
-from ..tasks.text_classification import score
 from .encoder import Encoder, predict
-from .token_splits import TokenSplit
+from .token_splits import Split
 from .training import TrainResult
 
 
 def trained_metrics(
-    source: Artifact, model: Encoder, validation: TokenSplit, result: TrainResult, folder: Path
+    source: Artifact, model: Encoder, validation: Split, result: TrainResult, folder: Path
 ) -> dict[str, Any]:
     """The metrics of a trained encoder that is saved in `folder`; `…_before` are those of the stage's source.
 
-    `validation_accuracy_untrained` is the accuracy after shrinking and before training.
+    `validation_<metric>_untrained` is the task's headline after shrinking and before training.
     """
     logits = predict(model, validation.token_ids, pad_id=model.shape.pad_id)
-    scores = score(logits, validation.labels)
+    scores = validation.score(logits)
     now = {
-        "validation_accuracy": scores["accuracy"],
-        "validation_macro_f1": scores["macro_f1"],
+        **{f"validation_{name}": value for name, value in scores.items() if name != "count"},
         "parameters": model.shape.parameters,
         "macs_per_token": model.shape.macs_per_token,
         "bytes": (folder / "model.safetensors").stat().st_size,
@@ -33,7 +31,7 @@ def trained_metrics(
     return {
         **now,
         **before,
-        "validation_accuracy_untrained": result.start_accuracy,
+        f"validation_{validation.metric}_untrained": result.start_score,
         "steps": result.steps,
         "best_step": result.best_step,
         "stopped_early": result.stopped_early,

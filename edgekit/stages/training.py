@@ -20,8 +20,10 @@ from ..errors import StageError
 from ..steps import Distillation, Training, WeightedDistillation
 from .encoder import predict
 from .losses import distillation_loss, label_loss
-from .token_splits import TokenSplit
+from .token_losses import by_token_loss
+from .token_splits import Split
 from .tokens import pad, training_batches
+from .window_splits import WindowSplit
 
 CHECKPOINT_SECONDS = 30.0
 CLIP_NORM = 1.0
@@ -33,13 +35,16 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a training went. Accuracies and losses are those of the validation split, as seen during training."""
+    """How a training went. Scores and losses are those of the validation split, as seen during training.
+
+    A score is the task's headline: the accuracy of labels, the F1 of spans.
+    """
 
     steps: int
     planned_steps: int
     best_step: int
-    start_accuracy: float
-    best_accuracy: float
+    start_score: float
+    best_score: float
     best_loss: float
     stopped_early: bool
 
@@ -50,9 +55,9 @@ class _Progress:
 
     step: int = 0
     best_step: int = -1
-    best_accuracy: float = -1.0
+    best_score: float = -1.0
     best_loss: float = math.inf
-    start_accuracy: float = 0.0
+    start_score: float = 0.0
     without_gain: int = 0
 
 
@@ -71,17 +76,17 @@ def uses_bfloat16(precision: str) -> bool:
 
 def train(
     model: nn.Module,
-    training: TokenSplit,
-    validation: TokenSplit,
+    training: Split,
+    validation: Split,
     options: Training,
     job: Job,
     pad_id: int,
     after_step: Callable[[int], None] | None = None,
     objective: nn.Module | None = None,
 ) -> TrainResult:
-    """Train `model` in place and leave it at the step that was best on the validation split (accuracy, then loss).
+    """Train `model` in place and leave it at the step that was best on the validation split (score, then loss).
 
-    `model(ids, mask)` answers logits [batch, labels]. The loss is distillation's where the training texts have
+    `model(ids, mask)` answers logits [batch, labels], or by token [batch, tokens, labels]. The loss is distillation's where the training texts have
     teacher logits and the options say how, else cross-entropy. AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101),
     linear warm-up, then linear decay to 0. `after_step(step)` runs after each optimizer step: masks, for instance.
     An `objective` stands in for that loss: `objective(model, ids, mask, rows)` answers the loss of a batch of training
@@ -95,7 +100,7 @@ class _Loop:
     """What stays the same during one training."""
 
     def __init__(
-        self, model: nn.Module, training: TokenSplit, validation: TokenSplit, options: Training, job: Job, pad_id: int,
+        self, model: nn.Module, training: Split, validation: Split, options: Training, job: Job, pad_id: int,
         after_step: Callable[[int], None] | None, objective: nn.Module | None,
     ) -> None:  # fmt: skip
         self.model, self.training, self.validation, self.options, self.job = model, training, validation, options, job
@@ -123,7 +128,7 @@ class _Loop:
         at = self._resume()
         if at.best_step < 0:
             self._evaluate(at)
-            at.start_accuracy = at.best_accuracy
+            at.start_score = at.best_score
         saved = time.monotonic()
         loss = math.nan
         for rows in self._batches(at.step):
@@ -131,7 +136,7 @@ class _Loop:
                 break
             loss = self._step(at.step, rows)
             at.step += 1
-            note = f"loss {loss:.3f}, accuracy {at.best_accuracy:.4f}"
+            note = f"loss {loss:.3f}, {self.validation.metric} {at.best_score:.4f}"
             self.job.progress(at.step, self.total, "steps", note)
             evaluated = at.step % self.between == 0 or at.step == self.total
             if evaluated:
@@ -147,8 +152,8 @@ class _Loop:
             steps=at.step,
             planned_steps=self.total,
             best_step=at.best_step,
-            start_accuracy=at.start_accuracy,
-            best_accuracy=at.best_accuracy,
+            start_score=at.start_score,
+            best_score=at.best_score,
             best_loss=at.best_loss,
             stopped_early=at.step < self.total,
         )
@@ -187,7 +192,9 @@ class _Loop:
             self.after_step(step)
         return value
 
-    def _loss(self, logits: Tensor, split: TokenSplit, rows: np.ndarray[Any, Any]) -> Tensor:
+    def _loss(self, logits: Tensor, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
+        if isinstance(split, WindowSplit):
+            return by_token_loss(logits, split, rows, self.options)
         labels = torch.from_numpy(split.labels[rows])
         if split.teacher_logits is None or not isinstance(self.options, Distillation):
             return label_loss(logits, labels)
@@ -199,10 +206,12 @@ class _Loop:
         """Look at the validation split and keep the parameters if it was never better."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             logits = predict(self.model, self.validation.token_ids, pad_id=self.pad_id)
-        accuracy = float((logits.argmax(axis=1) == self.validation.labels).mean())
-        loss = float(self._loss(torch.from_numpy(logits), self.validation, np.arange(len(logits))))
-        if (accuracy, -loss) > (at.best_accuracy, -at.best_loss):
-            at.best_accuracy, at.best_loss, at.best_step, at.without_gain = accuracy, loss, at.step, 0
+        score = self.validation.score(logits)[self.validation.metric]
+        rows = np.arange(len(self.validation.token_ids))
+        by_row = self.validation.padded(logits) if isinstance(self.validation, WindowSplit) else logits
+        loss = float(self._loss(torch.from_numpy(by_row), self.validation, rows))
+        if (score, -loss) > (at.best_score, -at.best_loss):
+            at.best_score, at.best_loss, at.best_step, at.without_gain = score, loss, at.step, 0
             self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
         else:
             at.without_gain += 1
