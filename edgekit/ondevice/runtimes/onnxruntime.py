@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU, and on an NVIDIA GPU where onnxruntime-gpu is installed."""
+"""ONNX Runtime: on the CPU, and on an NVIDIA GPU, by CUDA or TensorRT, where onnxruntime-gpu is installed."""
 
 from __future__ import annotations
 
@@ -11,107 +11,119 @@ from typing import Any
 import numpy as np
 
 from ..errors import OnDeviceError
-from .buckets import Array, Predict, installed_version, serve
-from .model import NO_OPERATORS, Model, Tensor, check_feeds, check_file, one_line, refuse_device, resolve_shape, summed
+from . import onnx_session
+from .buckets import Array, Predict, serve
+from .model import NO_OPERATORS, Model, Tensor, check_feeds, one_line, resolve_shape, summed
+from .onnx_session import GPU_PACKAGE, PACKAGE, Shapes, failures, has_device, library, open_session, session_options
+from .onnx_session import version as version
+
+__all__ = [
+    "DEVICE_PACKAGES",
+    "FORMAT",
+    "PACKAGE",
+    "has_device",
+    "library",
+    "load",
+    "load_batched",
+    "open_model",
+    "version",
+]
 
 FORMAT = "onnx"
-PACKAGE = "onnxruntime"
-PROVIDERS = {"CPU": "CPUExecutionProvider", "CUDA": "CUDAExecutionProvider"}
-#: The library's severity that says errors and no warnings.
-_ERRORS = 3
+#: Device -> the distribution that computes on it, where it is another one.
+DEVICE_PACKAGES = {"CUDA": GPU_PACKAGE, "TENSORRT": GPU_PACKAGE}
 #: The library's element types that numpy knows by another name.
 _TYPES = {"float": "float32", "double": "float64"}
 
 
-def version() -> str | None:
-    """The installed version, or None."""
-    return installed_version(PACKAGE) or installed_version(f"{PACKAGE}-gpu")
-
-
-def library() -> Any:
-    """The library itself. Raises ImportError."""
-    import onnxruntime
-
-    return onnxruntime
-
-
-def has_device(device: str) -> bool:
-    """Whether it computes on this device here."""
-    return PROVIDERS.get(device) in library().get_available_providers()
-
-
 def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
-    """Load an .onnx with open lengths. `reference` computes without graph optimisations. Raises OnDeviceError."""
-    onnxruntime = library()
-    session = _session(model, device, _options(threads, plain=reference))
-    kinds = {port.name: _dtype(port.type) for port in session.get_inputs()}
+    """Load an .onnx with open lengths. The reference of every device is the CPU's, without graph optimisations.
+
+    Raises OnDeviceError.
+    """
+    run, dtype = _open(model, buckets, 1, device, threads, reference)
 
     def open_bucket(bucket: int, ids: Array, mask: Array) -> Callable[[], Array]:
-        feeds = {"input_ids": ids, "attention_mask": mask}
-        names = [session.get_outputs()[0].name]
-
         def answer() -> Array:
-            logits: Array = session.run(names, feeds)[0][0]
+            logits: Array = run(ids, mask)[0]
             return logits
 
         answer()  # a model that cannot take this length says so here
         return answer
 
-    try:
-        return serve(buckets, open_bucket, kinds.get("input_ids", np.dtype(np.int64)))
-    except _failures(onnxruntime) as error:
-        raise OnDeviceError(f"{PACKAGE}: cannot load {model.name}: {one_line(error)}") from None
+    return serve(buckets, open_bucket, dtype)
 
 
-def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
-    """Load a bare .onnx. Raises OnDeviceError."""
-    onnxruntime = library()
+def load_batched(
+    model: Path, buckets: Sequence[int], batch: int, device: str, threads: int, reference: bool = False
+) -> Callable[[Sequence[Sequence[int]]], list[Array]]:
+    """A function from the token ids of any number of texts to their logits, computed up to `batch` at a time.
+
+    Texts of like length share a batch, and all are padded to the smallest bucket that fits them. Raises OnDeviceError.
+    """
+    run, dtype = _open(model, buckets, batch, device, threads, reference)
+
+    def compute(texts: Sequence[Sequence[int]]) -> Array:
+        length = next(bucket for bucket in buckets if bucket >= max(map(len, texts)))
+        ids, mask = np.zeros((len(texts), length), dtype), np.zeros((len(texts), length), dtype)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = text
+            mask[row, : max(len(text), 1)] = 1  # a text without any token would be no text
+        return run(ids, mask)
+
+    def answer(token_ids: Sequence[Sequence[int]]) -> list[Array]:
+        order = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
+        found: dict[int, Array] = {}
+        for begin in range(0, len(order), batch):
+            rows = order[begin : begin + batch]
+            found.update(zip(rows, compute([token_ids[row] for row in rows])))
+        return [found[row] for row in range(len(token_ids))]
+
+    for bucket in buckets:
+        compute([[0] * bucket] * batch)
+    return answer
+
+
+def _open(
+    model: Path, buckets: Sequence[int], batch: int, device: str, threads: int, reference: bool
+) -> tuple[Callable[[Array, Array], Array], np.dtype[Any]]:
+    """A function (ids, mask) -> logits, all [texts, …], and the inputs' type. Raises OnDeviceError."""
+    device = "CPU" if reference else device
+    inputs = ("input_ids", "attention_mask")
+    session = open_session(
+        model, device, session_options(threads, plain=reference), Shapes(inputs, tuple(buckets), batch)
+    )
+    kinds = {port.name: _dtype(port.type) for port in session.get_inputs()}
+    missing = [name for name in inputs if name not in kinds]
+    if missing:
+        raise OnDeviceError(f"{model.name}: no input {', '.join(missing)}; it has {', '.join(kinds)}")
+    names, failed = [session.get_outputs()[0].name], failures()
+
+    def run(ids: Array, mask: Array) -> Array:
+        try:
+            logits: Array = session.run(names, dict(zip(inputs, (ids, mask))))[0]
+        except failed as error:
+            raise OnDeviceError(f"{PACKAGE}: {model.name}: {one_line(error)}") from None
+        return logits
+
+    return run, kinds[inputs[0]]
+
+
+def open_model(model: Path, device: str, threads: int, profiling: bool = False, reference: bool = False) -> Model:
+    """Load a bare .onnx. The reference is the CPU's, without graph optimisations. Raises OnDeviceError."""
+    device = "CPU" if reference else device
     folder = tempfile.TemporaryDirectory(prefix="edgekit-") if profiling else None
-    options = _options(threads)
+    options = session_options(threads, plain=reference)
     if folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder.name) / "onnxruntime")
-    session = _session(model, device, options)
+    session = open_session(model, device, options)
     try:
-        return _Session(session, device.lower(), threads, folder)
-    except _failures(onnxruntime) as error:
+        opened = _Session(session, "cpu" if device == "CPU" else "cuda", threads, folder)
+    except failures() as error:
         raise OnDeviceError(f"{PACKAGE}: cannot feed {model.name}: {one_line(error)}") from None
-
-
-def _options(threads: int, plain: bool = False) -> Any:
-    """One query at a time by `threads` threads. They spin between queries, which is the library's default."""
-    onnxruntime = library()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _ERRORS
-    if plain:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return options
-
-
-def _session(model: Path, device: str, options: Any) -> Any:
-    """The model, loaded. Raises OnDeviceError, also where the library would quietly take another device."""
-    onnxruntime = library()
-    onnxruntime.disable_telemetry_events()
-    here = [name for name, provider in PROVIDERS.items() if provider in onnxruntime.get_available_providers()]
-    refuse_device(PACKAGE, device, here)
-    check_file(model)
-    try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=[PROVIDERS[device]])
-    except _failures(onnxruntime) as error:
-        raise OnDeviceError(f"{PACKAGE}: cannot load {model.name}: {one_line(error)}") from None
-    if session.get_providers()[0] != PROVIDERS[device]:
-        raise OnDeviceError(f"{PACKAGE}: {PROVIDERS[device]} does not start here; look at its CUDA and cuDNN libraries")
-    return session
-
-
-def _failures(onnxruntime: Any) -> tuple[type[Exception], ...]:
-    """What the library raises: classes of its own without a common parent, and RuntimeError or ValueError."""
-    own = onnxruntime.capi.onnxruntime_pybind11_state
-    kinds = [kind for kind in vars(own).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    return (*kinds, RuntimeError, ValueError)
+    opened.notes += onnx_session.beside(session, device)
+    return opened
 
 
 class _Session:
@@ -123,7 +135,7 @@ class _Session:
         self.inputs = [_tensor(port, self.notes) for port in session.get_inputs()]
         self._session, self._folder = session, folder
         self._rows: list[dict[str, Any]] = []
-        self._failures = _failures(onnxruntime)
+        self._failures = failures()
         self._binding = session.io_binding()
         self._slots: list[tuple[str, Callable[[Array], None], tuple[int, ...], Any]] = []
         for tensor in self.inputs:
