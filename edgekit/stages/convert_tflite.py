@@ -24,5 +24,6 @@ class Options(StepOptions):
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite with float32 weights."""
     from .tflite import write_tflite
+    from .twin import load_twin
 
-    return write_tflite(source, options.buckets, job, int8=False)
+    return Outcome(write_tflite(*load_twin(source.path), source, options.buckets, job, int8=False))

@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from ..artifact import Artifact, Job, Outcome
+from ..artifact import Artifact, Job
 from ..errors import StageError
-from .twin import import_keras, load_twin
+from ..shape import Shape
+from .static_ranges import ranges_of
+from .tflite_graph import with_float_layers
+from .twin import import_keras
 
 #: The converter leaves tensors with fewer numbers than this in float32.
 QUANTISED_FROM = 1024
 
 
-def write_tflite(source: Artifact, buckets: Sequence[int], job: Job, int8: bool, per_channel: bool = True) -> Outcome:
-    """Fill the job's folder with model.tflite and tokenizer.json, made of a keras artifact."""
-    model, shape = load_twin(source.path)
-    job.progress(1, 3, "parts", "read")
+def write_tflite(
+    model: Any,
+    shape: Shape,
+    source: Artifact,
+    buckets: Sequence[int],
+    job: Job,
+    int8: bool,
+    per_channel: bool = True,
+    kept: Collection[str] = (),
+) -> dict[str, Any]:
+    """Fill the job's folder with model.tflite and tokenizer.json, made of a twin. Returns the metrics."""
     content = convert(model, buckets, int8, job.work, per_channel)
-    job.progress(2, 3, "parts", "converted")
+    if int8 and kept and not ranges_of(model):
+        content = with_float_layers(content, float_kernels(model, shape, kept))
     (job.work / "model.tflite").write_bytes(content)
     shutil.copyfile(source.path / "tokenizer.json", job.work / "tokenizer.json")
-    job.progress(3, 3, "parts", "written")
-    return Outcome(
-        metrics={
-            "bytes_before": source.model_bytes,
-            "bytes": len(content),
-            "parameters": model.count_params(),
-            "macs_per_token": shape.macs_per_token,
-            "signatures": len(buckets),
-        }
-    )
+    return {
+        "bytes_before": source.model_bytes,
+        "bytes": len(content),
+        "parameters": model.count_params() - 2 * len(ranges_of(model)),
+        "macs_per_token": shape.macs_per_token,
+        "signatures": len(buckets),
+    }
 
 
 def convert(model: Any, buckets: Sequence[int], int8: bool, scratch: Path, per_channel: bool = True) -> bytes:
@@ -43,8 +51,8 @@ def convert(model: Any, buckets: Sequence[int], int8: bool, scratch: Path, per_c
 
     Signatures take int32 `input_ids` and `attention_mask` [1, length] and answer float32 `logits` [1, labels].
     With `int8` the weights are INT8, with one scale per output channel of the dense layers (or one per matrix) and
-    one per dimension of the token vectors; activations are quantised as they come. The same model gives the same
-    bytes. `scratch` is a folder for what the converter needs meanwhile. Raises StageError for too long a bucket.
+    one per dimension of the token vectors. Where the twin rounds its activations, these are INT8 too, with its
+    ranges; else they are quantised as they come. The same model gives the same bytes. `scratch` is a folder for what the converter needs meanwhile. Raises StageError for too long a bucket.
     """
     tf, _ = import_keras()
     longest = model.get_layer("position").input_dim
@@ -84,15 +92,30 @@ def _gathering_int8(model: Any) -> tuple[Callable[[Any, Any], Any], list[Any]]:
     return answer, [table, *encoder.variables]
 
 
-def on_grid(matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def float_kernels(model: Any, shape: Shape, names: Collection[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """The matrices of these layers as the converter writes them: transposed, what scales a query multiplied in."""
+    return {name: (model.get_layer(name).kernel.numpy() * np.float32(query_scale(shape, name))).T for name in names}
+
+
+def query_scale(shape: Shape, name: str) -> float:
+    """What a dense layer's answer is multiplied with: attention's scale for a query's, else 1."""
+    return shape.layers[int(name.split(".")[1])].head_dim ** -0.5 if name.endswith(".query") else 1.0
+
+
+def on_grid(matrix: np.ndarray[Any, Any], per_channel: bool = True) -> np.ndarray[Any, Any]:
     """A float32 matrix as INT8 would have it; rounding the answer again gives the same INT8 values."""
-    values, scale = round_to_int8(matrix)
+    values, scale = round_to_int8(matrix, per_channel)
     return np.multiply(values, scale, dtype=np.float32)
 
 
-def round_to_int8(matrix: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """A matrix [rows, columns] as INT8 in -127 … 127 and the columns' float32 scales; a column of zeros has scale 1."""
-    largest = np.abs(matrix).max(axis=0)
+def round_to_int8(
+    matrix: np.ndarray[Any, Any], per_channel: bool = True
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A matrix [rows, columns] as INT8 in -127 … 127 and the columns' float32 scales; a column of zeros has scale 1.
+
+    Without `per_channel` there is one scale for all columns.
+    """
+    largest = np.abs(matrix).max(axis=0 if per_channel else None)
     scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     return np.round(matrix / scale).astype(np.int8), scale
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import SHAPE, artifact, make_job, random_encoder, random_texts, write_twin
+from tiny_models import SHAPE, artifact, make_job, random_encoder, random_texts, write_inputs, write_twin
 
 from edgekit.artifact import Artifact, Outcome
 from edgekit.errors import StageError
@@ -30,13 +30,14 @@ def test_rounding_keeps_the_largest_value_of_each_column_and_zeros() -> None:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The teacher's own twin, beside what a job has of the data."""
     place = tmp_path_factory.mktemp("source")
-    (place / "tokenizer.json").write_text("{}")
+    write_inputs(place)
     return write_twin(place / "keras", random_encoder(SHAPE), place / "tokenizer.json")
 
 
 def quantize(source: Artifact, work: Path, **options: Any) -> tuple[Path, Outcome]:
-    job = make_job(work, {})
+    job = make_job(work, {"dataset": artifact(source.path.parent / "dataset", "dataset")})
     outcome = quantize_tflite.run(source, quantize_tflite.Options(buckets=BUCKETS, **options), job)
     return work / "model.tflite", outcome
 

@@ -146,9 +146,9 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     stage: Callable[..., Outcome], source: Artifact, earlier: dict[str, Artifact], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from edgekit.stages import keras_training
+    from edgekit.stages import keras_loop
 
-    monkeypatch.setattr(keras_training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(keras_loop, "CHECKPOINT_SECONDS", 0.0)
     whole = make_job(tmp_path / "whole", earlier)
     outcome = stage(source, whole)
     seen: list[int] = []
@@ -193,7 +193,7 @@ def test_qat_ends_on_the_grid_that_the_converter_rounds_to(
         if name != "word.embeddings":
             assert not np.array_equal(matrix, before[name])
             assert ((matrix == 0) >= (before[name] == 0)).all(), f"{name}: zeros were lost"
-    made = make_job(tmp_path / "int8", {})
+    made = make_job(tmp_path / "int8", earlier)
     quantize_tflite.run(artifact(job.work, "keras"), quantize_tflite.Options(buckets=(8,)), made)
     interpreter = Interpreter(str(made.work / "model.tflite"))
     found = [
