@@ -9,8 +9,8 @@ from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
 from ..steps import StepOptions
 from ..tables import find_splits
-from ..tasks import sample_questions
 from ..tasks.question_answering import LABELS, SCHEMA
+from ..tasks.sample_questions import generate
 from ..tasks.squad import Question, read_squad
 from .held_out import make_splits, write_split
 
@@ -36,7 +36,7 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     if options.hub_data:
         raise ConfigError(f"hf:{options.hub_data}: question answering reads SQuAD's files; possible: --data FILE.json")
     if options.sample:
-        origin, splits = "sample task", sample_questions.generate()
+        origin, splits = "sample task", generate()
     else:
         path = job.inputs["data"]
         origin = path.name

@@ -99,9 +99,10 @@ def _list(path: Path, where: str, row: dict[str, Any], keys: Sequence[str]) -> l
     key = next((key for key in keys if key in row), None)
     if key is None:
         raise ConfigError(f"{path}: {where}: no key '{keys[0]}'; found {', '.join(row)[:80] or 'nothing'}")
-    if not isinstance(row[key], list):
-        raise ConfigError(f"{path}: {where}: key '{key}': found {row[key]!r:.40}, expected a list")
-    return row[key]
+    found = row[key]
+    if not isinstance(found, list):
+        raise ConfigError(f"{path}: {where}: key '{key}': found {found!r:.40}, expected a list")
+    return found
 
 
 def _named(path: Path, where: str, tag: Any, names: Sequence[str]) -> str:

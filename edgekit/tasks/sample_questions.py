@@ -112,7 +112,9 @@ def _report(random: Random) -> tuple[str, list[Asked]]:
             asked.append((question, start, len(value)))
     report = report.strip()
     chosen = _some(random, asked, QUESTIONS)
-    answers = [(f"{question}?", ((report[start : start + length], start),)) for question, start, length in chosen]
+    answers: list[Asked] = []
+    for question, start, length in chosen:
+        answers.append((f"{question}?", ((report[start : start + length], start),)))
     return report, answers
 
 
