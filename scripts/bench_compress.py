@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Builds every recipe for every toolchain from a real teacher and real data, and measures what came out.
+"""Builds every text recipe for both toolchains from a real teacher and real data, and measures what came out.
 
-    .venv/bin/python scripts/bench_build.py --teacher DIR --data DIR [--store DIR] [--out DIR]
+    .venv/bin/python scripts/bench_compress.py --teacher DIR --data DIR [--store DIR] [--out DIR] [--recipe NAME …]
 
 Latency: natural text lengths of the validation split, batch 1, one thread, tokenisation included; all variants take
 turns, text block by text block, in one process, so that a change of the machine's speed hits all of them alike.
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ("int8-ptq", "distilbert-int8", "minilm-int8")
+RECIPES = ("int8-ptq", "distilbert-int8", "minilm-int8", "small-int8", "tiny-int8")
 TARGETS = ("raspberrypi", "intel-cpu")
 TEXTS, BLOCK, ROUNDS = 400, 50, 3
 
@@ -39,8 +39,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data / "text" / "sst2")
     parser.add_argument("--store", type=Path, default=ROOT / "build" / "bench-store")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench")
+    parser.add_argument("--recipe", action="append", help=f"may be repeated; default: {', '.join(RECIPES)}")
     given = parser.parse_args()
-    builds = {(r, t): build(r, t, given) for t in TARGETS for r in RECIPES}
+    builds = {(r, t): build(r, t, given) for t in TARGETS for r in given.recipe or RECIPES}
     os.environ["OMP_NUM_THREADS"] = "1"  # from here on: before any framework is imported
     startup = measure_startup(given)
     texts = validation_texts(given)
@@ -64,7 +65,7 @@ def edgekit(*words: str) -> tuple[str, float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"bench_build: edgekit {' '.join(words)}: exit code {process.returncode}")
+        sys.exit(f"bench_compress: edgekit {' '.join(words)}: exit code {process.returncode}")
     return out, time.monotonic() - began, usage.ru_maxrss / 1024
 
 
@@ -208,6 +209,24 @@ def pooled(manifest: dict[str, Any]) -> tuple[float, int]:
     return right / teacher, sum(s["count"] for s in splits)
 
 
+def dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether `one` is at least as fast, as small and as true as `other`, and better in one of these."""
+    keys = ("times_faster", "times_smaller", "retention")
+    return all(one[k] >= other[k] for k in keys) and any(one[k] > other[k] for k in keys)
+
+
+def best(rows: list[dict[str, Any]], least: float) -> dict[str, Any]:
+    """The fastest and the smallest artifact that keep so much of the teacher's accuracy."""
+    kept = [row for row in rows if row["retention"] >= least]
+    if not kept:
+        return {}
+    fastest, smallest = (max(kept, key=lambda row: row[key]) for key in ("times_faster", "times_smaller"))
+    return {
+        "fastest": fastest["artifact"], "times_faster": fastest["times_faster"],
+        "smallest": smallest["artifact"], "times_smaller": smallest["times_smaller"],
+    }  # fmt: skip
+
+
 def report(
     given: argparse.Namespace,
     builds: dict[Any, Any],
@@ -237,16 +256,18 @@ def report(
             "runner_over_bare": round(overhead[name], 3),
         }
         rows.append(row | {key: round(value, 2) for key, value in cost.items()})
+    for row in rows:
+        row["pareto"] = not any(dominates(other, row) for other in rows)
     print(f"teacher in PyTorch fp32: p50 {teacher_ms:.2f} ms, {teacher_bytes / 1e6:.1f} MB")
     print(f"{'artifact':30} retention   p50 ms  faster     MB  smaller  runner/bare  build s")
     for r in rows:
         print(
             f"{r['artifact']:30} {r['retention']:9.4f} {r['p50_ms']:8.3f} {r['times_faster']:6.1f}x "
             f"{r['model_bytes'] / 1e6:6.2f} {r['times_smaller']:7.2f}x {r['runner_over_bare']:12.3f} "
-            f"{r['seconds']:8.1f}"
+            f"{r['seconds']:8.1f}{'  pareto' if r['pareto'] else ''}"
         )
     result = {
-        "bench": "build",
+        "bench": "compress",
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -256,6 +277,7 @@ def report(
         "teacher_p50_ms": round(teacher_ms, 3),
         "teacher_bytes": teacher_bytes,
         "startup": {key: round(value, 3) for key, value in startup.items()},
+        "best": {f"retention {least}": best(rows, least) for least in (0.99, 0.985, 0.97)},
         "artifacts": rows,
     }
     print(json.dumps(result))
