@@ -7,7 +7,6 @@ takes any number of tokens up to `max_tokens`; what the answer does not depend o
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..errors import ConfigError, did_you_mean
 from ..shape import LayerShape, Shape, read_shape
+from .keras_import import import_keras
 from .tokens import IntArray, in_order, inference_batches, pad
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
@@ -25,17 +25,6 @@ FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
 #: Added to the attention scores of padding: their softmax is 0 in float32.
 MASKED = -1e9
-
-
-def import_keras() -> tuple[Any, Any]:
-    """TensorFlow and tf_keras. The optimisation toolkit knows Keras 2 only, which must be chosen before the import."""
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow
-    import tf_keras
-
-    return tensorflow, tf_keras
-
 
 #: What happens to a tensor at a named point of the graph.
 Pass = Callable[[str, Any], Any]
