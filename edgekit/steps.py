@@ -8,11 +8,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Number = Annotated[int, Field(ge=0)]
+
+
+def _width(value: float) -> float:
+    """A share of a width (a float, or 1) or the width itself; vectors are computed in groups of 8 numbers."""
+    if not (0 < value <= 1 if isinstance(value, float) or value == 1 else value >= 8 and value % 8 == 0):
+        raise ValueError("expected a share above 0 and at most 1, such as 0.67, or a width that is a multiple of 8")
+    return value
+
+
+Width = Annotated[int | float, AfterValidator(_width)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -163,6 +182,12 @@ class Prune(WeightedDistillation):
     layers: Annotated[Share, Field(description="share of the layers to keep")] = 1.0
     heads: Annotated[Share, Field(description="share of each layer's attention heads to keep")] = 1.0
     ffn: Annotated[Share, Field(description="share of each layer's feed-forward neurons to keep")] = 1.0
+    hidden: Annotated[
+        Width, Field(description="share of the width of the stream between the layers to keep, or that width")
+    ] = 1.0
+    embedding: Annotated[
+        Width | None, Field(description="width of the token vectors, or their share of it, widened by a matrix then")
+    ] = None
     vocabulary: Annotated[
         Literal["keep", "corpus"], Field(description="corpus: tokens that the training texts never use go")
     ] = "keep"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,17 @@ def written(folder: Path, config: Any) -> Path:
         BERT,
         Shape("distilbert", 100, 24, 32, 0, (LayerShape(4, 6, 48),), ("a", "b", "c")),
         BERT.with_layers((LayerShape(4, 6, 48), LayerShape(2, 6, 16))),
+        replace(BERT, embedding=8),
+        replace(BERT, hidden=16),
     ],
-    ids=["bert", "distilbert", "pruned"],
+    ids=["bert", "distilbert", "pruned", "narrow token vectors", "narrow stream"],
 )
 def test_a_shape_survives_its_config(shape: Shape, tmp_path: Path) -> None:
     assert read_shape(written(tmp_path, shape.config())) == shape
     assert is_classifier(shape.config())
-    assert ("edgekit" in shape.config()) == (len(set(shape.layers)) > 1)
+    own = shape.config().get("edgekit", {})
+    assert ("layers" in own) == (len(set(shape.layers)) > 1 or shape.hidden != 24)
+    assert own.get("embedding") == shape.embedding
 
 
 def test_sizes_of_a_real_model(shared_data: Callable[[str], Path]) -> None:
@@ -38,6 +43,12 @@ def test_sizes_of_a_real_model(shared_data: Callable[[str], Path]) -> None:
     # The file holds 90,867,952 bytes: its float32 tensors and a header.
     assert shape.parameters == 22_713_986
     assert shape.macs_per_token == 6 * (4 * 384 * 384 + 2 * 384 * 1536)
+
+
+def test_sizes_with_narrow_token_vectors() -> None:
+    plain, narrow = BERT, replace(BERT, embedding=8)
+    assert plain.parameters - narrow.parameters == 100 * 24 - (100 * 8 + 8 * 24)
+    assert narrow.macs_per_token - plain.macs_per_token == 8 * 24
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def taylor_importance(model: Encoder, split: Split, samples: int) -> Importance:
     with _Watch(model) as watch:
         for rows in inference_batches([len(ids) for ids in split.token_ids[:count]], BATCH_SIZE):
             ids, mask = (torch.from_numpy(x) for x in pad([split.token_ids[row] for row in rows], model.shape.pad_id))
-            loss = _loss(model(ids, mask), split, rows)
+            loss = task_loss(model(ids, mask), split, rows)
             gradients = torch.autograd.grad(loss, [tensor for tensor, _ in watch.seen.values()])
             for (key, (_, change)), gradient in zip(watch.seen.items(), gradients, strict=True):
                 by_text = (change * gradient).sum(dim=1)  # [texts, width]
@@ -60,7 +60,7 @@ def taylor_importance(model: Encoder, split: Split, samples: int) -> Importance:
     )
 
 
-def _loss(logits: Tensor, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
+def task_loss(logits: Tensor, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
     """The labels' cross-entropy, summed over the rows."""
     if isinstance(split, WindowSplit):
         return by_token_loss(logits, split, rows, Training()) * len(rows)

@@ -33,6 +33,11 @@ def kept_count(total: int, share: float, group: int = 1) -> int:
     return max(1, round(share * total / group)) * group
 
 
+def kept_width(total: int, wanted: float) -> int:
+    """How many of a vector's `total` numbers stay for a share, in groups of 8, or for a width itself."""
+    return max(8, 8 * round(wanted * total / 8)) if wanted <= 1 else round(wanted)
+
+
 def map_layers(layer_map: LayerMap, student: int, teacher: int, step: str) -> list[tuple[int, int]]:
     """Pairs (student's layer, teacher's layer), for models of so many layers, ascending.
 

@@ -1,18 +1,20 @@
-"""Structured pruning: the least important layers, heads, FFN neurons and tokens go, then the student recovers."""
+"""Structured pruning: what matters least goes, of layers, heads, FFN neurons, widths and tokens; then it recovers."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
-from ..errors import ConfigError
-from .layers import kept_count
+from .layers import kept_count, kept_width
+from .prune_checks import check_prune, check_widths
 from .tokens import check_tokenizer, load_tokenizer, read_tokenizer
 from .vocabulary import kept_tokens, prune_tokenizer
 
 if TYPE_CHECKING:
+    from ..shape import Shape
     from .encoder import Encoder
     from .token_splits import Split
 
@@ -38,20 +40,21 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     vocabulary = "corpus" with another tokenizer than WordPiece, and for losses that do not fit.
     """
     from .encoder import load_encoder, save_encoder
+    from .factorise import factorise
     from .objective import make_objective, teacher_tokens
     from .shrink import keep_positions
     from .token_splits import read_split, read_texts
     from .trained import trained_metrics
     from .training import train
 
-    if options.layers == options.heads == options.ffn == 1 and options.vocabulary == "keep":
-        raise ConfigError("prune: layers, heads and ffn are 1 and vocabulary is 'keep': nothing to prune")
+    check_prune(options)
     model = keep_positions(load_encoder(source.path), options.max_tokens)
     path = source.path / "tokenizer.json"
     tokenizer = load_tokenizer(path, options.max_tokens)
     check_tokenizer(path, tokenizer, model.shape.vocabulary, model.shape.positions)
     training = read_split(job, tokenizer, "train")
     job.progress(0, 1, "steps", "scoring what to keep")
+    check_widths(options, model.shape)
     model = _prune(model, training, options)
     if options.vocabulary == "corpus":
         model, content = _cut_vocabulary(model, read_tokenizer(path), training, options, str(path))
@@ -59,31 +62,44 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
         tokenizer = load_tokenizer(path, options.max_tokens)
         training = read_split(job, tokenizer, "train")
+    if options.embedding is not None:
+        model = factorise(model, training.token_ids, kept_width(model.shape.hidden, options.embedding))
     validation = read_split(job, tokenizer, "validation")
     texts = read_texts(job, "train")
     objective = make_objective(model, teacher_tokens(tokenizer, texts, options, job), training, options, job)
     result = train(model, training, validation, options, job, model.shape.pad_id, objective=objective)
     save_encoder(model, job.work, path)
-    kept = ", ".join(f"{x.heads} heads and {x.ffn} neurons" for x in model.shape.layers)
-    notes = (f"kept by layer: {kept}", *((f"the losses: {options.losses}",) if objective else ()))
+    notes = (*_kept(model.shape, options), *((f"the losses: {options.losses}",) if objective else ()))
     return Outcome(trained_metrics(source, model, validation, result, job.work), notes)
 
 
 def _prune(model: Encoder, training: Split, options: Options) -> Encoder:
-    """Layers first; heads and neurons are then scored in the encoder that remains."""
+    """Layers first; heads and neurons are then scored in the encoder that remains, the stream's coordinates last."""
     from .importance import most_important, taylor_importance
+    from .narrow import narrow
     from .shrink import keep_heads, keep_layers, keep_neurons
 
     shape = model.shape
     if options.layers < 1:
         scores = taylor_importance(model, training, options.importance_samples).layers
         model = keep_layers(model, most_important(scores, kept_count(len(shape.layers), options.layers)))
-    if options.heads == options.ffn == 1:
-        return model
-    scored = taylor_importance(model, training, options.importance_samples)
-    heads = [most_important(s, kept_count(len(s), options.heads)) for s in scored.heads]
-    neurons = [most_important(s, kept_count(len(s), options.ffn, NEURONS)) for s in scored.neurons]
-    return keep_neurons(keep_heads(model, heads), neurons)
+    if options.heads < 1 or options.ffn < 1:
+        scored = taylor_importance(model, training, options.importance_samples)
+        heads = [most_important(s, kept_count(len(s), options.heads)) for s in scored.heads]
+        neurons = [most_important(s, kept_count(len(s), options.ffn, NEURONS)) for s in scored.neurons]
+        model = keep_neurons(keep_heads(model, heads), neurons)
+    width = kept_width(shape.hidden, options.hidden)
+    return narrow(model, training, width, options.importance_samples) if width < shape.hidden else model
+
+
+def _kept(shape: Shape, options: Options) -> Iterator[str]:
+    """What there is now, as notes."""
+    layers = (f"{layer.heads} heads and {layer.ffn} neurons" for layer in shape.layers)
+    yield f"kept by layer: {', '.join(layers)}"
+    if options.hidden != 1:
+        yield f"the stream between the layers is {shape.hidden} wide"
+    if options.embedding is not None:
+        yield f"the token vectors are {shape.embedding} wide; a matrix widens them to {shape.hidden}"
 
 
 def frequent_tokens(content: dict[str, Any], known: set[int], count: int) -> list[int]:

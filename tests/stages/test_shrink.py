@@ -71,3 +71,30 @@ def test_the_old_encoder_stays_as_it_was() -> None:
         student.word.weight.zero_()
         student.layers[0].up.weight.zero_()
     assert np.array_equal(answers(model), before)
+
+
+@pytest.mark.parametrize("embedding", [None, 16])
+def test_a_narrower_stream_computes_what_the_wide_one_does_with_the_others_at_zero(embedding: int | None) -> None:
+    """Norms over the coordinates that stay, and 0 for the others."""
+    import torch
+    from torch.nn.functional import layer_norm
+
+    from edgekit.stages.shrink import keep_hidden
+
+    model, kept, of_head = random_encoder(replace(SHAPE, embedding=embedding)), [0, 3, *range(5, 35)], range(8, 40)
+    narrow = keep_hidden(model, kept, of_head)
+    assert narrow.shape == replace(SHAPE, embedding=embedding, hidden=32)
+
+    def norm(module: Any, given: Any, _: Any) -> Any:
+        answer = torch.zeros_like(given[0])
+        answer[..., kept] = layer_norm(given[0][..., kept], (32,), module.weight[kept], module.bias[kept], module.eps)
+        return answer
+
+    found = answers(narrow)
+    with torch.no_grad():
+        model.classifier.weight[:, :8] = 0.0
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.register_forward_hook(norm)
+    assert found.std() > 0.05
+    assert np.abs(found - answers(model)).max() < 1e-5

@@ -20,6 +20,8 @@ SHAPES = {
     "bert, one layer": SHAPE.with_layers((LayerShape(5, 8, 40),)),
     "distilbert": replace(SHAPE, family="distilbert", token_types=0, activation="relu", labels=("bad", "good")),
     "tanh gelu": replace(SHAPE, activation="gelu_new"),
+    "narrow token vectors": replace(SHAPE, embedding=24),
+    "narrow stream": replace(SHAPE, hidden=24, embedding=16),
 }
 
 
