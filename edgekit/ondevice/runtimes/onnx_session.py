@@ -36,8 +36,8 @@ _GPU_NODES = ("dev/nvidiactl", "dev/nvidia0", "dev/dxg")
 #: Operators on shapes, which the library computes on the CPU by choice: they say how long the others' inputs are.
 _OF_SHAPES = {
     "Shape", "Size", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Cast", "Constant", "ConstantOfShape",
-    "Reshape", "Equal", "Where", "Expand", "Add", "Sub", "Mul", "Div", "Mod", "Identity", "Min", "Max", "MemcpyToHost",
-    "MemcpyFromHost", "ReduceProd", "Range",
+    "Range", "Reshape", "Equal", "Where", "Expand", "Add", "Sub", "Mul", "Div", "Mod", "Identity", "Min", "Max",
+    "MemcpyToHost", "MemcpyFromHost", "ReduceProd",
 }  # fmt: skip
 #: The library's severity that says errors and no warnings.
 _ERRORS = 3

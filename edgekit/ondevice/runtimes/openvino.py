@@ -36,15 +36,20 @@ def version() -> str | None:
 
 
 def library() -> Any:
-    """The library, without its telemetry: where that package cannot be imported, OpenVINO uses its own silent stub.
+    """The library, without its telemetry."""
+    leave_telemetry_out()
+    import openvino
+
+    return openvino
+
+
+def leave_telemetry_out() -> None:
+    """Where the telemetry's package cannot be imported, OpenVINO and NNCF use their own silent stub.
 
     Otherwise the import alone writes into the user's home folder and reports itself. OPENVINO_TELEMETRY=1 allows it.
     """
     if os.environ.get("OPENVINO_TELEMETRY") != "1":
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
 
 
 def load(model: Path, buckets: Sequence[int], device: str, threads: int, reference: bool = False) -> Predict:
