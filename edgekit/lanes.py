@@ -47,6 +47,15 @@ TEXT = Lane(
             converters={"ir": "convert_openvino"},
             stages={"sparsify": ("sparsify_nncf",), "quantize:ptq": ("quantize_nncf",)},
         ),
+        "onnx": Toolchain(
+            formats=("dataset", "torch", "onnx"),
+            converters={"onnx": "convert_onnx"},
+            stages={
+                "sparsify": ("sparsify_nncf",),
+                "quantize:ptq": ("quantize_onnx",),
+                "quantize:fp16": ("quantize_half",),
+            },
+        ),
     },
 )
 
@@ -62,5 +71,7 @@ LANES = dict.fromkeys(("text_classification", "text_regression", "multi_label_cl
 LANES |= {"question_answering": _by_token("dataset_qa"), "token_classification": _by_token("dataset_tokens")}
 
 #: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).
-RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir"}
-RUNTIME_PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime", "openvino": "openvino"}
+RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir", "onnxruntime": "onnx"}
+RUNTIME_PACKAGES = {
+    "litert": "ai-edge-litert", "tflite": "tflite-runtime", "openvino": "openvino", "onnxruntime": "onnxruntime",
+}  # fmt: skip

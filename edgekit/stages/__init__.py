@@ -24,6 +24,7 @@ from ..errors import MissingExtra
 
 STAGES = (
     "convert_keras",
+    "convert_onnx",
     "convert_openvino",
     "convert_tflite",
     "dataset_qa",
@@ -31,7 +32,9 @@ STAGES = (
     "dataset_tokens",
     "distill_torch",
     "prune_torch",
+    "quantize_half",
     "quantize_nncf",
+    "quantize_onnx",
     "quantize_tflite",
     "quantize_tfmot",
     "sparsify_nncf",
