@@ -216,7 +216,7 @@ def _stages(
         if isinstance(options, Convert):
             convert_to(options.format)
             continue
-        method = getattr(options, "method", None)
+        method = _method(options, target)
         stages = lane.common.get(name) or toolchain.stages.get(f"{name}:{method}" if method else name)
         if not stages:
             raise PlanError(_no_stage(recipe, target, lane, index, name, str(method)))
@@ -228,6 +228,14 @@ def _stages(
     convert_to(toolchain.formats[-1])
     plan.append(("validate", None, "validate"))
     return plan
+
+
+def _method(options: StepOptions, target: Target) -> str | None:
+    """The way of a step that has several: as the recipe says, else as the target does, else the step's default."""
+    if "method" in options.model_fields_set or "method" not in type(options).model_fields:
+        return getattr(options, "method", None)
+    wanted = target.options.get(options.step, {}).get("method")  # type: ignore[attr-defined]
+    return str(wanted or options.method)  # type: ignore[attr-defined]
 
 
 def _no_stage(recipe: Recipe, target: Target, lane: Lane, index: int, name: str, method: str) -> str:

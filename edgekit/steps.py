@@ -226,10 +226,13 @@ class Cluster(Distillation):
 
 
 class Quantize(Distillation):
-    """INT8: after training (ptq) or within it (qat)."""
+    """INT8: after training (ptq) or within it (qat); or half precision (fp16)."""
 
     step: Literal["quantize"] = "quantize"
-    method: Annotated[Literal["ptq", "qat"], Field(description="qat trains with rounded weights first")] = "ptq"
+    method: Annotated[
+        Literal["ptq", "qat", "fp16"],
+        Field(description="qat trains with rounded weights first; fp16 is half precision, for GPUs"),
+    ] = "ptq"
     activations: Annotated[
         Literal["auto", "dynamic", "static"],
         Field(description="ranges taken while it runs, or fixed over calibration texts; auto: the toolchain's way"),
@@ -274,7 +277,7 @@ class Convert(StepOptions):
     """Fix the artifact's format; without it the target's runtime decides."""
 
     step: Literal["convert"] = "convert"
-    format: Literal["ir", "tflite"]
+    format: Literal["ir", "tflite", "onnx"]
 
 
 Step = Annotated[Teacher | Distill | Prune | Sparsify | Cluster | Quantize | Convert, Field(discriminator="step")]

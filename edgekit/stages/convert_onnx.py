@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from ..ondevice.errors import OnDeviceError
 from ..ondevice.runtimes import onnxruntime as runtime
 from ..shape import FAMILIES, label_names, read_config
 from ..steps import StepOptions
-from ..tasks import text_classification
 from .onnx_model import LARGEST, export, fold, write_model
-from .tokens import encode, load_tokenizer
+from .token_splits import read_token_ids
+from .tokens import in_order, load_tokenizer
 
 ACCEPTS = "torch"
 PRODUCES = "onnx"
@@ -48,8 +49,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     export(model, path)
     write_model(fold(path), path)
     shutil.copyfile(source.path / "tokenizer.json", job.work / "tokenizer.json")
-    texts = text_classification.load(job.earlier["dataset"].path, "validation", CHECKED_TEXTS).texts
-    token_ids = encode(load_tokenizer(job.work / "tokenizer.json", options.max_tokens), texts)
+    tokenizer = load_tokenizer(job.work / "tokenizer.json", options.max_tokens)
+    token_ids = read_token_ids(job, tokenizer, "validation", CHECKED_TEXTS)
     difference = _difference(model, path, token_ids, options.max_tokens)
     if not difference <= TOLERANCE:  # nor NaN
         raise StageError(
@@ -71,7 +72,7 @@ def _read_model(folder: Path, max_tokens: int) -> Any:
     return load_hf_classifier(folder, label_names(config), seed=0, max_tokens=max_tokens)
 
 
-def _difference(model: Any, path: Path, token_ids: list[list[int]], max_tokens: int) -> float:
+def _difference(model: Any, path: Path, token_ids: Sequence[list[int]], max_tokens: int) -> float:
     """The largest difference between the logits of torch, text by text, and of the ONNX, padded and in batches."""
     from .encoder import predict
 
@@ -80,4 +81,4 @@ def _difference(model: Any, path: Path, token_ids: list[list[int]], max_tokens: 
         answer = runtime.load_batched(path, (max_tokens,), BATCH, "CPU", threads=2, reference=True)
     except OnDeviceError as error:
         raise StageError(f"convert: {error}") from None
-    return float(np.abs(np.stack(answer(token_ids)) - expected).max())
+    return float(np.abs(in_order(dict(enumerate(answer(token_ids))), token_ids) - expected).max())

@@ -33,7 +33,10 @@ def export(model: Any, path: Path) -> None:
     import torch
 
     example = torch.ones(2, 16, dtype=torch.int32)
-    open_axes = {name: {0: "batch", 1: "tokens"} for name in INPUTS} | {OUTPUT: {0: "batch"}}
+    open_axes = {name: {0: "batch", 1: "tokens"} for name in (*INPUTS, OUTPUT)}
+    with torch.inference_mode():
+        if model.eval()(example, example).ndim == 2:  # one row of logits for a text, not for each token
+            del open_axes[OUTPUT][1]
     with warnings.catch_warnings(), _plain_operators():
         # Tracing meets checks of shapes, which become constants, and calls what torch and transformers call deprecated.
         # Whether it matters, the comparison of answers at another length tells.
