@@ -16,7 +16,7 @@ from ..tables import SPLIT_NAMES, Table, class_names, find_splits, from_values, 
 from ..tasks import sample
 from ..tasks.columns import Wanted
 from ..tasks.labels import match_labels
-from ..tasks.splits import Row, Splits, make_splits
+from ..tasks.splits import Row, Splits, classes_of, make_splits
 from ..tasks.text_classification import SCHEMA
 
 ACCEPTS = None
@@ -28,6 +28,7 @@ EXTRA = "data"
 class Options(StepOptions):
     """Where the texts come from, and whose labels they must have."""
 
+    task: str = "text_classification"
     text_column: str | None = None
     pair_column: str | None = None  # the second text of a pair
     label_column: str | None = None
@@ -45,15 +46,16 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
         path = job.inputs["data"]
         origin = f"hf:{options.hub_data}" if options.hub_data else path.name
         tables = _hub_tables(path, origin, options.hub_config) if options.hub_data else _file_tables(path, options)
-        splits = make_splits(tables, _wanted(options), job.seed)
-    names, ids = _labels(splits.rows, options.teacher_labels, origin)
+        splits = make_splits(tables, _wanted(options), job.seed, options.task)
+    names, ids = _labels(splits, options, origin)
     for split, rows in splits.rows.items():
-        _write(job.work / f"{split}.jsonl", rows, ids)
+        _write(job.work / f"{split}.jsonl", rows, ids, options.task)
     counts = {split: len(rows) for split, rows in splits.rows.items()}
     record = {"schema": SCHEMA, "labels": names, "counts": counts, "source": origin, "sample_task": options.sample}
+    record |= {"task": options.task} if options.task != "text_classification" else {}
     record |= {"pairs": True} if splits.pairs else {}
     (job.work / "dataset.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unused = [name for name in names if name not in {names[at] for at in ids.values()}]
+    unused = [name for name in names if ids and name not in {names[at] for at in ids.values()}]
     notes = (f"{origin}: no text has the label {', '.join(unused)}, which the teacher knows",) if unused else ()
     return Outcome({**counts, "labels": len(names)}, (*splits.notes, *notes))
 
@@ -68,11 +70,18 @@ def _file_tables(path: Path, options: Options) -> dict[str, Table]:
     return {split: read_table(file, named) for split, file in find_splits(path).items()}
 
 
-def _labels(
-    rows: Mapping[str, Sequence[Row]], teacher: Sequence[str], origin: str
-) -> tuple[tuple[str, ...], Mapping[str, int]]:
-    """Label names and ids over all splits. Raises ConfigError for one that could not be learnt."""
-    found = {split: {label for _, label in part} for split, part in rows.items()}
+def _labels(splits: Splits, options: Options, origin: str) -> tuple[tuple[str, ...], Mapping[str, int]]:
+    """Label names and ids over all splits. Raises ConfigError for one that could not be learnt.
+
+    Of regression there are no ids, and one name: the teacher's, where it has given one, or the column's.
+    """
+    teacher = options.teacher_labels
+    if options.task == "text_regression":
+        return (teacher if teacher and teacher != ("LABEL_0",) else (splits.label,)), {}
+    found = {
+        split: {name for _, label in part for name in classes_of(label, options.task)}
+        for split, part in splits.rows.items()
+    }
     for split, labels in found.items():
         unseen = sorted(labels - found["train"])
         if unseen and not teacher:
@@ -80,10 +89,16 @@ def _labels(
     return match_labels(set().union(*found.values()), teacher, origin)
 
 
-def _write(path: Path, rows: Sequence[Row], ids: Mapping[str, int]) -> None:
+def _write(path: Path, rows: Sequence[Row], ids: Mapping[str, int], task: str) -> None:
+    """One row a line: of classification the label's id, of several labels a list of them, of regression the number."""
     with path.open("w", encoding="utf-8", newline="\n") as lines:
         for text, label in rows:
-            lines.write(json.dumps({"text": text, "label": ids[label]}, ensure_ascii=False) + "\n")
+            if task == "text_regression":
+                said: float | int | list[int] = float(label)
+            else:
+                found = [ids[name] for name in classes_of(label, task)]
+                said = found if task == "multi_label_classification" else found[0]
+            lines.write(json.dumps({"text": text, "label": said}, ensure_ascii=False) + "\n")
 
 
 def _hub_tables(folder: Path, origin: str, config: str | None) -> dict[str, Table]:

@@ -1,15 +1,21 @@
-"""Which column of a table is what: the text, or the two of a pair, and the label."""
+"""Which column of a table is what: the text, or the two of a pair, and the label, or the 0 and 1 of each label."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from ..errors import ConfigError, did_you_mean
 from ..tables import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES, Table, normal
 
 Text = str | tuple[str, str]  # one text, or two that belong together
+
+#: Column names of what regression learns, and of several labels, in the order of preference.
+VALUE_NAMES = ("score", "value", "similarity", "similarity score", "relatedness score", "relatedness", *LABEL_NAMES)
+SET_NAMES = (*LABEL_NAMES, "tags", "categories", "genres", "topics", "emotions")
+NAMES = {"text_regression": VALUE_NAMES, "multi_label_classification": SET_NAMES}
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Columns:
     text: str
     label: str
     pair: str | None = None
+    indicators: tuple[str, ...] = ()  # columns of 0 and 1, one for each label; `label` is then all their names
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -44,43 +51,62 @@ class Columns:
         return (self.text, self.pair) if self.pair else (self.text,)
 
 
-def find_columns(table: Table, wanted: Wanted) -> Columns:
+def find_columns(table: Table, wanted: Wanted, task: str = "text_classification") -> Columns:
     """The columns as the user names them, by known names, or by what they hold.
 
-    A second text is one that the user names or, where no text is named, one of a known pair of names. Raises
-    ConfigError naming the file and its columns.
+    A second text is one that the user names or, where no text is named, one of a known pair of names. Several labels
+    a text are one column, or several of 0 and 1, which the user names with commas between them. Raises ConfigError
+    naming the file and its columns.
     """
-    _check_named(table, wanted)
+    several = task == "multi_label_classification"
+    indicators = _named_indicators(table, wanted) if several else ()
+    _check_named(table, Wanted(wanted.text, None, wanted.pair) if indicators else wanted, several)
     text, pair, label = wanted.text, wanted.pair, wanted.label
     if text is None and pair is None:
         text, pair = _pair_by_name(table, label) or (None, None)
-    label = label or _by_name(table, LABEL_NAMES, without=(text, pair))
-    text = text or _by_name(table, TEXT_NAMES, without=(label, pair)) or _longest(table, without=(label, pair))
-    label = label or (_few_values(table, without=(text, pair)) if text else None)
+    found = {**table.columns, **table.lists} if several else table.columns
+    label = label or _by_name(found, NAMES.get(task, LABEL_NAMES), without=(text, pair))
+    others = (label, pair, *indicators)
+    text = text or _by_name(table.columns, TEXT_NAMES, without=others) or _longest(table, without=others)
+    if several and text and label is None:
+        indicators = _of_zeros_and_ones(table, without=(text, pair))
+        label = ", ".join(indicators) or None
+    elif task == "text_regression":
+        label = label or _only_numbers(table, without=(text, pair))
+    elif text:
+        label = label or _few_values(table, without=(text, pair))
     if text is None or label is None:
         missing = "label" if label is None else "text"
-        raise ConfigError(f"{table.path}: no {missing} column; its columns: {', '.join(table.columns)}")
-    return Columns(text, label, pair)
+        raise ConfigError(f"{table.path}: no {missing} column; its columns: {', '.join(found)}")
+    return Columns(text, label, pair, indicators)
 
 
-def same_columns(table: Table, base: Table, known: Columns) -> Columns | None:
+def same_columns(table: Table, base: Table, known: Columns, task: str = "text_classification") -> Columns | None:
     """The columns of another file of the same data; None where it has no labels.
 
     Files of one data set may differ: GLUE's test files have no labels, others have no header. Raises ConfigError for
     a file that lacks one text of a pair.
     """
-    if all(name in table.columns for name in (*known.texts, known.label)):
+    labels = known.indicators or (known.label,)
+    if all(name in table.columns or name in table.lists for name in (*known.texts, *labels)):
         return known
+    if known.indicators or known.label not in base.columns:
+        return None
+    label_names = NAMES.get(task, LABEL_NAMES)
     one_has_none = not (table.has_header and base.has_header)
     names, base_names = list(table.columns), list(base.columns)
     by_place = one_has_none and len(names) == len(base_names)
-    own_label = known.label if known.label in table.columns else _by_name(table, LABEL_NAMES, without=known.texts)
+    own_label = (
+        known.label if known.label in table.columns else _by_name(table.columns, label_names, without=known.texts)
+    )
     if known.pair:
         if own_label and not by_place and (lacking := [name for name in known.texts if name not in table.columns]):
             raise ConfigError(f"{table.path}: no column '{lacking[0]}'; its columns: {', '.join(table.columns)}")
         own_text = None
     else:
-        own_text = known.text if known.text in table.columns else _by_name(table, TEXT_NAMES, without=(own_label,))
+        own_text = (
+            known.text if known.text in table.columns else _by_name(table.columns, TEXT_NAMES, without=(own_label,))
+        )
         if own_text and own_label:
             return Columns(own_text, own_label)
     if by_place and not own_text:
@@ -103,7 +129,7 @@ def unlabelled_texts(table: Table, wanted: Wanted, pairs: bool = False) -> tuple
         if text is not None and text not in table.columns and len(table.columns) > 1:
             raise ConfigError(f"{table.path}: no text column '{text}'{did_you_mean(text, table.columns)}")
         given = text if text in table.columns else None
-        names = (given or _by_name(table, TEXT_NAMES, without=()) or _longest(table, without=()) or "",)
+        names = (given or _by_name(table.columns, TEXT_NAMES, without=()) or _longest(table, without=()) or "",)
     texts = [cell for cell in cells_of(table, names) if cell and all(cell)]
     if not texts:
         raise ConfigError(f"{table.path}: {' and '.join(map(quoted, names))} has no text")
@@ -146,11 +172,12 @@ def plain_label(label: str) -> str:
     return re.sub(r"^(-?\d+)\.0$", r"\1", label.strip())
 
 
-def _check_named(table: Table, wanted: Wanted) -> None:
+def _check_named(table: Table, wanted: Wanted, lists: bool = False) -> None:
     """Raises ConfigError for a column that the user names and the table has not, or names twice."""
     options = (("text", wanted.text), ("pair", wanted.pair), ("label", wanted.label))
     for option, name in options:
-        if name is not None and name not in table.columns:
+        in_lists = lists and option == "label" and name in table.lists
+        if name is not None and name not in table.columns and not in_lists:
             raise ConfigError(f"{table.path}: no {option} column '{name}'{did_you_mean(name, table.columns)}")
     if wanted.pair is not None and wanted.pair == wanted.text:
         raise ConfigError(f"{table.path}: {quoted(wanted.pair)} is both texts of the pair; expected two columns")
@@ -162,9 +189,9 @@ def _pair_by_name(table: Table, label: str | None) -> tuple[str, str] | None:
     return next(((names[a], names[b]) for a, b in PAIR_NAMES if a in names and b in names), None)
 
 
-def _by_name(table: Table, known: Sequence[str], without: Sequence[str | None]) -> str | None:
+def _by_name(columns: Iterable[str], known: Sequence[str], without: Sequence[str | None]) -> str | None:
     """The column whose name stands first among the known ones."""
-    names = {normal(name): name for name in table.columns if name not in without}
+    names = {normal(name): name for name in columns if name not in without}
     return next((names[name] for name in known if name in names), None)
 
 
@@ -179,3 +206,40 @@ def _few_values(table: Table, without: Sequence[str | None]) -> str | None:
     kinds = {name: len(set(cells)) for name, cells in table.columns.items() if name not in without}
     classes = [name for name, kind in kinds.items() if kind <= max(2, len(table) // 2)]
     return min(classes, key=lambda name: (kinds[name] < 2, kinds[name]), default=None)
+
+
+def _only_numbers(table: Table, without: Sequence[str | None]) -> str | None:
+    """The column of numbers, where there is but one."""
+    found = [
+        name for name, cells in table.columns.items()
+        if name not in without and any(cells) and all(not cell.strip() or _is_number(cell) for cell in cells)
+    ]  # fmt: skip
+    return found[0] if len(found) == 1 else None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _named_indicators(table: Table, wanted: Wanted) -> tuple[str, ...]:
+    """The columns that the user names with commas between them; none where it is one column."""
+    names = tuple(name.strip() for name in (wanted.label or "").split(","))
+    if len(names) < 2 or wanted.label in table.columns or wanted.label in table.lists:
+        return ()
+    for name in names:
+        if name not in table.columns:
+            raise ConfigError(f"{table.path}: no label column '{name}'{did_you_mean(name, table.columns)}")
+    return names
+
+
+def _of_zeros_and_ones(table: Table, without: Sequence[str | None]) -> tuple[str, ...]:
+    """The columns that hold 0 and 1, or -1 for unknown, and nothing else; none where there is one only."""
+    kinds = {
+        name: {plain_label(cell) for cell in cells} - {""}
+        for name, cells in table.columns.items() if name not in without
+    }  # fmt: skip
+    found = tuple(name for name, kind in kinds.items() if kind & {"0", "1"} and kind <= {"0", "1", "-1"})
+    return found if len(found) > 1 else ()

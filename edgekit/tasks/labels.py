@@ -1,11 +1,87 @@
-"""Which of the teacher's label ids a label in the data means."""
+"""What the cells of a label column say, and which of the teacher's label ids a label in the data means.
+
+Within the splits a row's label is one string whatever the task: a class as it stands, a number in the shortest form
+that is the same number, or a JSON list of the names of several labels, sorted.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
 
 from ..errors import ConfigError
+from ..tables import Table
+from .columns import Columns, plain_label, quoted, utf8
+
+#: What several labels in one cell stand between, where the cell is no JSON list: the first of these that occurs.
+BETWEEN = (";", "|", ",")
+
+
+def label_cells(table: Table, columns: Columns) -> list[str]:
+    """The label of each row as it stands, "" where it is missing; several in several columns are a JSON list.
+
+    Raises ConfigError, naming row and column, for a label's own column that holds something else than 0 and 1.
+    """
+    if columns.indicators:
+        return _from_indicators(table, columns.indicators)
+    if columns.label in table.lists:
+        cells = table.lists[columns.label]
+        return ["" if cell is None else json.dumps([utf8(str(x).strip()) for x in cell]) for cell in cells]
+    return [utf8(plain_label(cell)) for cell in table.columns[columns.label]]
+
+
+def read_labels(cells: Sequence[str], task: str, table: Table, columns: Columns) -> list[str]:
+    """The rows' labels from `label_cells`. Raises ConfigError naming the row of one that is none for this task."""
+    if task == "text_regression":
+        return [_number(cell, row, table, columns) for row, cell in enumerate(cells, start=1)]
+    if task == "multi_label_classification":
+        alone = columns.label in table.columns  # else a missing label is no empty set
+        mark = next((mark for mark in BETWEEN if any(mark in c for c in cells if not c.startswith("["))), None)
+        return ["" if not cell and not alone else _set(cell, mark) for cell in cells]
+    return list(cells)
+
+
+def _number(cell: str, row: int, table: Table, columns: Columns) -> str:
+    """The number as text. Raises ConfigError for what is none."""
+    if not cell:
+        return ""
+    try:
+        value = float(cell)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise ConfigError(f"{table.path}: row {row}: {quoted(columns.label)}: found '{cell:.40}', expected a number")
+    return repr(value + 0.0)  # minus 0 is 0
+
+
+def _set(cell: str, mark: str | None) -> str:
+    """Several labels in one cell as a sorted JSON list."""
+    found: object = None
+    if cell.startswith("["):
+        try:
+            found = json.loads(cell)
+        except ValueError:
+            found = None
+    if not isinstance(found, list):
+        found = cell.split(mark) if mark else [cell]
+    names = {plain_label(str(name)) for name in found} - {""}
+    return json.dumps(sorted(names), ensure_ascii=False)
+
+
+def _from_indicators(table: Table, names: Sequence[str]) -> list[str]:
+    """The labels of each row from a column of 0 and 1 for each; of -1, which stands for unknown, a missing one."""
+    columns = [[plain_label(cell) for cell in table.columns[name]] for name in names]
+    labels = []
+    for row, cells in enumerate(zip(*columns, strict=True), start=1):
+        for name, cell in zip(names, cells, strict=True):
+            if cell not in ("0", "1", "-1", ""):
+                raise ConfigError(f"{table.path}: row {row}: {quoted(name)}: found '{cell:.40}', expected 0 or 1")
+        known = not {"-1", ""}.intersection(cells)
+        chosen = [name for name, cell in zip(names, cells, strict=True) if cell == "1"]
+        labels.append(json.dumps(chosen, ensure_ascii=False) if known else "")
+    return labels
 
 
 def match_labels(
