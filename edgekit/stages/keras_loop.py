@@ -139,7 +139,7 @@ class Loop(ABC):
             return accuracy, loss
         if (accuracy, -loss) > (at.best_accuracy, -at.best_loss):
             at.best_accuracy, at.best_loss, at.best_step, at.without_gain = accuracy, loss, at.step, 0
-            self.best = {name: variable.numpy() for name, variable in self.kept.items()}
+            self.best = {name: np.array(variable) for name, variable in self.kept.items()}
         else:
             at.without_gain += 1
         return accuracy, loss

@@ -175,7 +175,7 @@ def save_twin(model: Any, shape: Shape, folder: Path, tokenizer: Path) -> None:
     """
     from safetensors.numpy import save_file
 
-    save_file({name: v.numpy() for name, v in weight_names(model).items()}, folder / "weights.safetensors")
+    save_file({name: np.array(v) for name, v in weight_names(model).items()}, folder / "weights.safetensors")
     config = {**shape.config(), "max_tokens": model.get_layer("position").input_dim}
     text = json.dumps(config, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
