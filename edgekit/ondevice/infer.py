@@ -102,7 +102,10 @@ def _open_tokens(
 def _open_arrays(
     module: ModuleType, bundle: Path, manifest: Manifest, device: str, threads: int, reference: bool
 ) -> Callable[[Feed], Array]:
-    """A model of arrays by its inputs' names; several outputs become one row after the other, by their names."""
+    """A model of arrays by its inputs' names; an output's batch of one is left out.
+
+    Several outputs become one row of numbers, one output after the other in the order of their names.
+    """
     model = module.open_model(bundle / manifest["model"], device, threads, reference=reference)
 
     def infer(feed: Feed) -> Array:
@@ -110,7 +113,9 @@ def _open_arrays(
         model.invoke()
         found = model.outputs()
         rows = [np.asarray(found[name], np.float32) for name in sorted(found)]
-        answer: Array = rows[0][0] if len(rows) == 1 else np.concatenate([row.ravel() for row in rows])
+        if len(rows) > 1:
+            return np.concatenate([row.ravel() for row in rows])
+        answer: Array = rows[0][0] if rows[0].ndim > 1 and len(rows[0]) == 1 else rows[0]
         return answer
 
     return infer

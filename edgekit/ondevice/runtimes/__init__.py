@@ -8,7 +8,7 @@ A runtime module provides, without importing its library at its top:
     library()  the library, imported
     has_device(device) -> whether it computes on that device here
     load(model, buckets, device, threads, reference) -> predict
-    open_model(model, device, threads, profiling) -> Model
+    open_model(model, device, threads, profiling, reference) -> Model
 
 `predict(input_ids, attention_mask) -> logits` serves a bundle: it takes one text, two integer arrays [1, tokens] of at
 most the last bucket's length, and answers float32 [labels]. With `reference` the same runtime computes in a plainer

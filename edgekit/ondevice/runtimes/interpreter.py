@@ -26,7 +26,16 @@ class TfliteModel(Model, Protocol):
     signature: str | None
 
 
-def open_interpreter(library: Any, package: str, model: Path, device: str, threads: int) -> TfliteModel:
+def make_interpreter(library: Any, model: Path, threads: int, reference: bool) -> Any:
+    """A library's Interpreter of a file; its `reference` is without delegates, so without XNNPACK."""
+    resolvers = library.OpResolverType
+    chosen = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if reference else resolvers.AUTO
+    return library.Interpreter(model_path=str(model), num_threads=threads, experimental_op_resolver_type=chosen)
+
+
+def open_interpreter(
+    library: Any, package: str, model: Path, device: str, threads: int, reference: bool = False
+) -> TfliteModel:  # fmt: skip
     """A .tflite as a Model: its only signature or its primary subgraph; of several signatures the largest.
 
     Raises OnDeviceError where the library cannot load it; it names the operator and its version.
@@ -34,7 +43,7 @@ def open_interpreter(library: Any, package: str, model: Path, device: str, threa
     refuse_device(package, device, ["CPU"])
     check_file(model)
     try:
-        interpreter = library.Interpreter(model_path=str(model), num_threads=threads)
+        interpreter = make_interpreter(library, model, threads, reference)
         signatures = sorted(interpreter.get_signature_list())
         if len(signatures) > 1:
             return SignatureModel(interpreter, signatures)

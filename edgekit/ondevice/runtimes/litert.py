@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import OnDeviceError
 from .buckets import Array, Predict, installed_version, serve
-from .interpreter import open_interpreter
+from .interpreter import make_interpreter, open_interpreter
 from .litert_profiler import ProfiledModel
 from .model import Model
 
@@ -44,13 +44,8 @@ def load_signatures(
     """`load` by any library that has TensorFlow Lite's Interpreter."""
     if device != "CPU":
         raise OnDeviceError(f"{package}: device '{device}'; possible: CPU")
-    resolvers = library.OpResolverType
     try:
-        interpreter = library.Interpreter(
-            model_path=str(model),
-            num_threads=threads,
-            experimental_op_resolver_type=resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if reference else resolvers.AUTO,
-        )
+        interpreter = make_interpreter(library, model, threads, reference)
 
         def open_bucket(bucket: int, ids: Array, mask: Array) -> Callable[[], Array]:
             run = interpreter.get_signature_runner(f"tokens_{bucket}")
@@ -67,7 +62,7 @@ def load_signatures(
         raise OnDeviceError(f"{package}: cannot load {model.name}: {' '.join(str(error).split())}") from None
 
 
-def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
-    """Load a bare .tflite. Raises OnDeviceError."""
-    plain = open_interpreter(library(), PACKAGE, model, device, threads)
+def open_model(model: Path, device: str, threads: int, profiling: bool = False, reference: bool = False) -> Model:
+    """Load a bare .tflite. `reference` computes without delegates, so without XNNPACK. Raises OnDeviceError."""
+    plain = open_interpreter(library(), PACKAGE, model, device, threads, reference)
     return ProfiledModel(plain, model, threads, version() or "unknown") if profiling else plain

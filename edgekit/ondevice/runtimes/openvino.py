@@ -162,9 +162,15 @@ def _settings(network: Any, device: str, threads: int, reference: bool) -> dict[
     return settings
 
 
-def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
-    """Load a bare IR, at the precision that the runtime chooses. Raises OnDeviceError."""
+def open_model(
+    model: Path, device: str, threads: int, profiling: bool = False, reference: bool | None = None
+) -> Model:  # fmt: skip
+    """Load an IR: a bundle's own or its `reference`, as `load` does; else, as None, as the runtime chooses to compute.
+
+    Raises OnDeviceError.
+    """
     core = _core(device)
+    device = "CPU" if reference else device
     check_file(model)
     check_file(model.with_suffix(".bin"))
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": profiling}
@@ -172,6 +178,8 @@ def open_model(model: Path, device: str, threads: int, profiling: bool = False) 
         settings.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1)
     try:
         network = core.read_model(model)
+        if reference is not None:
+            settings.update(_settings(network, device, threads, reference))
         notes: list[str] = []
         tables = _tables(network)
         shapes = {port.any_name: _shape(port, notes) for port in network.inputs}

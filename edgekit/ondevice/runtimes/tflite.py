@@ -40,14 +40,14 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
     return load_signatures(library(), PACKAGE, model, buckets, device, threads, reference)
 
 
-def open_model(model: Path, device: str, threads: int, profiling: bool = False) -> Model:
-    """Load a bare .tflite. Raises OnDeviceError, with `profiling` always: this library times no operators."""
+def open_model(model: Path, device: str, threads: int, profiling: bool = False, reference: bool = False) -> Model:
+    """Load a bare .tflite. `reference` computes without delegates. Raises OnDeviceError, with `profiling` always: this library times no operators."""
     if profiling:
         raise OnDeviceError(f"{PACKAGE}: its Python library times no operators; use runtime litert for that")
     refuse_device(PACKAGE, device, ["CPU"])
     check_file(model)
     check_whole(model)
-    opened = open_interpreter(library(), PACKAGE, model, device, threads)
+    opened = open_interpreter(library(), PACKAGE, model, device, threads, reference)
     if installed_version(LITERT) is None:
         opened.notes.append(f"{PACKAGE}, because {LITERT}, which is faster, is not installed")
     return opened
