@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -26,6 +27,12 @@ EXTRA = "openvino"
 #: Validation texts that the IR and the torch model must answer alike, and how nearly, in logits.
 CHECKED_TEXTS = 32
 TOLERANCE = 1e-4
+
+#: What the front end calls the operator of a torch module's dense layer, and of its attention.
+_DENSE = re.compile(r"__module\.([\w.]+)/aten::linear/MatMul")
+_ATTENTION = re.compile(r"__module\.([\w.]+)/aten::scaled_dot_product_attention/ScaledDotProductAttention")
+#: A layer's name, which operators keep; others are numbered.
+LAYER_NAME = re.compile(r"[a-z][\w.]*")
 
 
 class Options(StepOptions):
@@ -81,21 +88,44 @@ def convert(model: Any) -> Any:
         )
     for name, port in zip((*names, "logits"), (*network.inputs, *network.outputs), strict=True):
         port.get_tensor().set_names({name})
+    name_layers(network)
     return network
+
+
+def name_layers(network: Any) -> None:
+    """Give the operators of dense layers and attentions the names of their torch modules: `layers.0.up`.
+
+    An attention is named after the module it stands in: `layers.0.attention`. A module that is used twice has one name.
+    """
+    taken = set()
+    for operation in network.get_ordered_ops():
+        found = operation.get_friendly_name()
+        dense, attention = _DENSE.fullmatch(found), _ATTENTION.fullmatch(found)
+        name = dense.group(1) if dense else f"{attention.group(1)}.attention" if attention else ""
+        if name and name not in taken:
+            operation.set_friendly_name(name)
+            taken.add(name)
 
 
 def save_ir(network: Any, folder: Path) -> None:
     """Write model.xml and model.bin. Their bytes follow from the model alone.
 
-    OpenVINO numbers models and operations through the life of a process; here each model counts its own.
+    OpenVINO numbers models and operations through the life of a process; here each model counts its own. Layers keep
+    their names.
     """
     openvino = runtime.library()
     network.set_friendly_name("model")
     for number, operation in enumerate(network.get_ordered_ops()):
         kind = operation.get_type_name()
-        if kind != "Parameter":
+        if kind != "Parameter" and not is_layer(operation):
             operation.set_friendly_name(f"{kind}_{number}")
     openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
+
+
+def is_layer(operation: Any) -> bool:
+    """Whether it is the operator of a dense layer or an attention, which has the layer's name."""
+    kinds = ("MatMul", "ScaledDotProductAttention")
+    return operation.get_type_name() in kinds and bool(LAYER_NAME.fullmatch(operation.get_friendly_name()))
 
 
 def ir_bytes(folder: Path) -> int:
