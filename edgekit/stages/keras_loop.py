@@ -54,10 +54,14 @@ def prepare(seed: int) -> None:
 class Loop(ABC):
     """Trains `trainable` variables and leaves the best ones in `kept`, by name.
 
+    What is called accuracy here is the task's headline, `metric`.
+
     AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): linear warm-up, then linear decay to 0; only variables of two
     dimensions or more decay. `state` is all that a step changes beside the optimizer. Only evaluations from step
     `counts_from` on can be the best; the start is one of them where that is 0.
     """
+
+    metric = "accuracy"
 
     def __init__(
         self, trainable: Sequence[Any], state: Sequence[Any], kept: Mapping[str, Any], samples: int, options: Training,
@@ -99,7 +103,7 @@ class Loop(ABC):
                 break
             loss = self._step(at.step, rows)
             at.step += 1
-            accuracy = f", accuracy {at.best_accuracy:.4f}" if at.best_step >= 0 else ""
+            accuracy = f", {self.metric} {at.best_accuracy:.4f}" if at.best_step >= 0 else ""
             self.job.progress(at.step, self.total, "steps", f"loss {loss:.3f}{accuracy}")
             evaluated = at.step % self.between == 0 or at.step == self.total
             if evaluated:

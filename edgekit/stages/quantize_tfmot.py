@@ -43,8 +43,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     save_twin(twin, shape, job.work, source.path / "tokenizer.json")
     return Outcome(
         metrics={
-            "validation_accuracy_untrained": result.start_accuracy,
-            "validation_accuracy": result.best_accuracy,
+            f"validation_{splits[1].metric}_untrained": result.start_accuracy,
+            f"validation_{splits[1].metric}": result.best_accuracy,
             "steps": result.step,
             "best_step": result.best_step,
         }
