@@ -27,6 +27,7 @@ STAGES = (
     "convert_onnx",
     "convert_openvino",
     "convert_tflite",
+    "dataset_images",
     "dataset_qa",
     "dataset_text",
     "dataset_tokens",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Outputs = Sequence[Sequence[np.ndarray[Any, Any]]]
 
 TASKS = (
+    "image_classification",
     "multi_label_classification",
     "question_answering",
     "text_classification",

@@ -60,18 +60,32 @@ def make_splits(tables: Mapping[str, Table], wanted: Wanted, seed: int, task: st
         rows[split], dropped = _clean(table, own, read_labels(cells, task, table, own))
         if dropped:
             notes.append(f"{dropped} rows of the {split} split without a text or a label dropped")
-    _check_classes(rows["train"], f"{base.path}: {quoted(columns.label)}", task)
-    rows, leaks = _without_leaks(rows)
-    if not rows["train"]:
-        raise ConfigError(f"{base.path}: every training text also stands in the validation or test split")
-    rows, more = _complete(rows, seed, task)
-    rows, twice = _without_leaks(rows)  # training texts that occur twice may have been parted
+    made = divide(rows, seed, str(base.path), quoted(columns.label), task)
+    return Splits(made.rows, (*notes, *made.notes), bool(columns.pair))
+
+
+def divide(
+    rows: Mapping[str, Sequence[Row]], seed: int, path: str, labels: str = "", task: str = "text_classification",
+    what: str = "text",
+) -> Splits:  # fmt: skip
+    """Rows by split, "train" among them or all in "all", without leaks, in random order; splits that lack are made.
+
+    Raises ConfigError, naming the `path` and where its `labels` stand, where a class has fewer than two rows, or too
+    little is left.
+    """
+    found = {"train" if split == "all" else split: list(part) for split, part in rows.items()}
+    _check_classes(found["train"], f"{path}: {labels}" if labels else path, task)
+    found, leaks = _without_leaks(found)
+    if not found["train"]:
+        raise ConfigError(f"{path}: every training {what} also stands in the validation or test split")
+    found, notes = _complete(found, seed, task)
+    found, twice = _without_leaks(found)  # training texts that occur twice may have been parted
     if leaks or twice:
-        notes.append(f"{leaks + twice} training rows dropped, whose texts also stand in validation or test")
-    rows = {split: _shuffled(found, f"{seed} order") for split, found in rows.items()}
-    if not rows["validation"] or not rows["train"]:
-        raise ConfigError(f"{base.path}: too few different texts to split; possible: ten or more of each class")
-    return Splits(rows, (*notes, *more), bool(columns.pair), columns.label)
+        notes.insert(0, f"{leaks + twice} training rows dropped, whose {what}s also stand in validation or test")
+    done = {split: _shuffled(part, f"{seed} order") for split, part in found.items()}
+    if not done["validation"] or not done["train"]:
+        raise ConfigError(f"{path}: too few different {what}s to split; possible: ten or more of each class")
+    return Splits(done, tuple(notes))
 
 
 def _is_unlabelled(split: str, labels: Sequence[str], known: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import OnDeviceError
 
 TASKS = (
+    "image_classification",
     "multi_label_classification",
     "question_answering",
     "text_classification",
