@@ -39,11 +39,11 @@ def measure(exact: Any, int8: Any, token_ids: Sequence[Sequence[int]]) -> tuple[
     openvino = runtime.library()
     exact, whole, alone = exact.clone(), int8.clone(), int8.clone()
     layers = list(layer_operators(exact))
-    operators = [layer_operators(network) for network in (exact, whole, alone)]  # a cut network no longer lists all
+    operators = [layer_operators(network) for network in (exact, whole, alone)]
+    answers = [[_answer(own[layer]) for layer in layers] for own in operators]  # while all of them are connected
     read = _feed_alone(operators[2], exact)
     networks = []
-    for network, own, sources in zip((exact, whole, alone), operators, (read, (), ()), strict=True):
-        ports = [_answer(own[layer]) for layer in layers]
+    for network, ports, sources in zip((exact, whole, alone), answers, (read, (), ()), strict=True):
         inputs = [*network.get_parameters(), *(read.values() if network is alone else ())]
         networks.append(openvino.Model([*ports, *(_port(network, source) for source in sources)], inputs))
     core = openvino.Core()
@@ -52,8 +52,8 @@ def measure(exact: Any, int8: Any, token_ids: Sequence[Sequence[int]]) -> tuple[
     for ids in token_ids[:TEXTS]:
         feeds = [np.array([ids], np.int32), np.ones((1, len(ids)), np.int32)]
         feeds = [feeds[name == "attention_mask"] for name in _names(networks[0])]
-        answers = _infer(requests[0], feeds)
-        expected, activations = answers[: len(layers)], answers[len(layers) :]
+        said = _infer(requests[0], feeds)
+        expected, activations = said[: len(layers)], said[len(layers) :]
         for noise, found in (
             (inside, _infer(requests[1], feeds)),
             (apart, _infer(requests[2], [*feeds, *activations])),
