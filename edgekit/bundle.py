@@ -32,7 +32,7 @@ from .card import licence_note, model_card
 from .errors import BundleError
 from .ondevice import manifest as manifests
 from .ondevice.errors import OnDeviceError
-from .ondevice.runtimes import RUNTIMES, load_runtime
+from .ondevice.runtimes import RUNTIMES, load_runtime, package_for
 
 #: INT8 weights hardly compress, sparse ones do; beyond this level they do not do so any better.
 COMPRESSION_LEVEL = 10
@@ -138,7 +138,6 @@ def _describe(
 ) -> dict[str, Any]:  # fmt: skip
     """The manifest without its files. No times and no paths: the same inputs give the same digest."""
     model, (report, _, options) = steps[-2][0], steps[-1]
-    runtime = load_runtime(options["runtime"])
     return {
         "schema": manifests.SCHEMA,
         "edgekit": __version__,
@@ -150,10 +149,11 @@ def _describe(
         "model": f"model/{MAIN_FILE[model.format]}",
         "runtime": {
             "name": options["runtime"],
-            "package": runtime.PACKAGE,
+            "package": package_for(options["runtime"], options["device"]),
             "version": options["runtime_version"],
             "device": options["device"],
             "threads": options["threads"],
+            **({"batch": options["batch"]} if options["batch"] > 1 else {}),
         },
         "tolerance": report.metrics["tolerance"],
         "metrics": dict(report.metrics),

@@ -23,6 +23,7 @@ from .refusals import refusal_of
 from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
 from .stages.loss_checks import check_losses
+from .stages.prune_checks import check_pruning
 from .steps import Convert, StepOptions
 from .target import Target
 
@@ -112,6 +113,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model]
     student = inputs.student.path if inputs.student else None
     check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
+    check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)
     return Plan(recipe, target, inputs, tuple(steps), task)
 
 
@@ -263,6 +265,7 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict
         "runtime_version": target.runtime.version,
         "device": target.runtime.device,
         "threads": target.runtime.threads,
+        "batch": target.runtime.batch,
         "cpu_flags": target.cpu_flags,
         "also": tuple(target.runtime.also),
         "text_column": inputs.text_column,

@@ -26,6 +26,9 @@ class Runtime(Table):
     version: Annotated[str, Field(description="the version that the device gets, and that validation should use")]
     device: Annotated[str, Field(description="the runtime's word for the processor")] = "CPU"
     threads: Annotated[int, Field(ge=1, description="what the bundle uses unless told otherwise")] = 1
+    batch: Annotated[
+        int, Field(ge=1, le=1024, description="samples that it computes at once where many are at hand (onnxruntime)")
+    ] = 1
     also: Annotated[
         dict[str, str],
         Field(default_factory=dict, description="other runtimes and versions on such devices; tried and reported"),

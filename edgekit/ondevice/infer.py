@@ -12,7 +12,7 @@ import numpy as np
 from .errors import OnDeviceError
 from .manifest import Manifest, need, read_manifest
 from .place import missing_flags
-from .runtimes import load_runtime
+from .runtimes import load_runtime, package_for
 from .tasks import Answer, Array, Feed, load_task
 
 
@@ -21,8 +21,8 @@ class Predictor:
 
     `threads`, `runtime` and `device` default to what the manifest says; no other device is taken unless it is named
     here. With `reference`, the runtime computes in its second, plainer way, which tells how much of an answer is
-    rounding. `infer(feed)` is the bare model: its output for one feed of one sample, float32. Raises OnDeviceError.
-    Not for several threads at once.
+    rounding. `infer(feed)` is the bare model: its output for one feed of one sample, float32; `infer_all` takes many,
+    and computes `batch` of them at a time. Raises OnDeviceError. Not for several threads at once.
     """
 
     def __init__(
@@ -45,11 +45,13 @@ class Predictor:
         self.runtime_version: str | None = module.version()
         if self.runtime_version is None:
             pin = f"=={wanted['version']}" if self.runtime == wanted["name"] else ""
-            raise OnDeviceError(f"needs {module.PACKAGE}, which is not installed: pip install {module.PACKAGE}{pin}")
+            package = package_for(self.runtime, self.device)
+            raise OnDeviceError(f"needs {package}, which is not installed: pip install {package}{pin}")
         kind = load_task(manifest["task"])
         self.task = kind.open_task(bundle, manifest)
         self.part: str = kind.PART
-        open_model = _OPEN[kind.TAKES]
+        self.batch: int = wanted.get("batch", 1) if kind.TAKES == "tokens" and hasattr(module, "load_batched") else 1
+        open_model = _open_batches if self.batch > 1 else _OPEN[kind.TAKES]
         self.infer = open_model(module, bundle, manifest, self.device, self.threads, reference)
 
     @property
@@ -75,6 +77,18 @@ class Predictor:
         found: Sequence[Array] = self.task.gathered(sample, feeds, [self.infer(feed) for feed in feeds])
         return found
 
+    def infer_all(self, feeds: Sequence[Feed]) -> list[Array]:
+        """The output for each feed."""
+        if isinstance(self.infer, _Batches):
+            return self.infer.compute(feeds)
+        return [self.infer(feed) for feed in feeds]
+
+    def answers(self, samples: Sequence[Any]) -> list[Answer]:
+        """What a user is told of each sample. Raises OnDeviceError where an output is not a finite number."""
+        feeds = [self.task.feeds(sample) for sample in samples]
+        outputs = iter(self.infer_all([feed for fed in feeds for feed in fed]))
+        return [self.task.answer(sample, fed, [next(outputs) for _ in fed]) for sample, fed in zip(samples, feeds)]
+
     def answer(self, sample: Any) -> Answer:
         """What a user is told of a sample. Raises OnDeviceError where an output is not a finite number."""
         feeds = self.task.feeds(sample)
@@ -97,6 +111,26 @@ def _open_tokens(
         return found if found.ndim == 1 else found[: ids.shape[1]]  # by token: without what is padding's
 
     return infer
+
+
+class _Batches:
+    """A model of token ids that computes many texts at once."""
+
+    def __init__(self, compute: Callable[[Sequence[Feed]], list[Array]]) -> None:
+        self.compute = compute
+
+    def __call__(self, feed: Feed) -> Array:
+        return self.compute([feed])[0]
+
+
+def _open_batches(
+    module: ModuleType, bundle: Path, manifest: Manifest, device: str, threads: int, reference: bool
+) -> Callable[[Feed], Array]:
+    """A model of token ids, at most as many as the last bucket, of as many texts at once as the manifest says."""
+    need(manifest, {"buckets": list}, bundle)
+    batch = manifest["runtime"]["batch"]
+    model = bundle / manifest["model"]
+    return _Batches(module.load_batched(model, manifest["buckets"], batch, device, threads, reference))
 
 
 def _open_arrays(

@@ -12,6 +12,8 @@ from ..ondevice.runtimes.onnx_session import session_options
 from .layer_noise import Noise
 from .onnx_model import INPUTS, halve, layers
 
+#: Operators that only move numbers, which a quantiser may stand before as well as after.
+_MOVING = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze")
 #: Calibration texts that both are measured over.
 TEXTS = 48
 
@@ -78,11 +80,12 @@ class _Rounded:
 
     def reads_int8(self, node: str) -> bool:
         """Whether both inputs of this operator were rounded."""
-        return all(self._rounding(node, at) for at in (0, 1))
+        makers = (self._maker(node, at) for at in (0, 1))
+        return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
 
     def weight(self, node: str) -> FloatArray:
         """Its weights as they are after rounding."""
-        maker = self._rounding(node, 1)
+        maker = self._maker(node, 1)
         whole = self.constants[maker.input[0]].astype(np.float32)
         scale = self.constants[maker.input[1]]
         if scale.ndim == 0:
@@ -94,13 +97,16 @@ class _Rounded:
 
     def activation(self, node: str, x: FloatArray) -> FloatArray:
         """What it reads, rounded as QuantizeLinear does: halves to even, 127 at most; no zero points."""
-        scale = self.constants[self._rounding(node, 0).input[1]]
+        scale = self.constants[self._maker(node, 0).input[1]]
         rounded: FloatArray = np.clip(np.rint(x / scale), -128, 127) * scale
         return rounded
 
-    def _rounding(self, node: str, at: int) -> Any | None:
+    def _maker(self, node: str, at: int) -> Any:
+        """The operator that makes this input, past those that only move numbers; None for a constant."""
         maker = self.makers.get(self.nodes[node].input[at])
-        return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
+        while maker is not None and maker.op_type in _MOVING:
+            maker = self.makers.get(maker.input[0])
+        return maker
 
 
 def _constants(model: Any) -> Mapping[str, FloatArray]:

@@ -75,12 +75,15 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     }
     if options.device != "CPU":  # a GPU computes in float16 what is not INT8
         metrics["half_rounding"] = half_rounding(exact, token_ids)
-    if control:
-        metrics["drop"] = control.drop(model)
-    return Outcome(metrics, float_notes(options, wanted, left, metrics.get("drop")))
+    drop = control.drop(model) if control else None
+    if drop is not None:
+        metrics["drop"] = drop
+    return Outcome(metrics, float_notes(options, wanted, left, drop))
 
 
-def _arguments(options: Options, count: int, names: Mapping[str, str], float_names: Sequence[str]) -> dict[str, Any]:
+def _arguments(
+    options: NncfQuantize, count: int, names: Mapping[str, str], float_names: Sequence[str]
+) -> dict[str, Any]:
     """The keywords of `nncf.quantize`.
 
     SmoothQuant, unless the recipe asks for it, is off: it multiplies between layers what TensorRT and ONNX Runtime

@@ -56,6 +56,7 @@ class Options(StepOptions):
     device: str = "CPU"
     cpu_flags: Annotated[tuple[str, ...], Field(strict=False, description="the device's CPU has one of these")] = ()
     threads: int = 1
+    batch: int = 1
     buckets: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
     also: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
@@ -78,7 +79,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         predictor = Predictor(bundle)
         measured = {split: _measure(task, predictor, split, examples, job) for split, examples in splits.items()}
         truncated = predictor.truncated
-        golden = _golden(predictor, Predictor(bundle, reference=True), splits["validation"].samples)
+        half = source.metrics.get("half_rounding", 0.0)
+        golden = _golden(predictor, Predictor(bundle, reference=True), splits["validation"].samples, half)
     except OnDeviceError as error:
         raise StageError(f"validate: {error}") from None
     _write_json(job.work / verify.NAME, golden)
@@ -124,7 +126,7 @@ def _lay_out(bundle: Path, source: Artifact, options: Options, device: str, desc
         **described,
         "model": MAIN_FILE[source.format],
         "runtime": {"name": options.runtime, "version": options.runtime_version, "device": device,
-                    "threads": options.threads},
+                    "threads": options.threads, "batch": options.batch},
         "files": manifest.list_files(bundle),
     }  # fmt: skip
     _write_json(bundle / manifest.NAME, content)
@@ -152,10 +154,11 @@ def _measure(task: Any, predictor: Predictor, split: str, examples: Examples, jo
     }
 
 
-def _golden(predictor: Predictor, reference: Predictor, samples: Sequence[Any]) -> dict[str, Any]:
+def _golden(predictor: Predictor, reference: Predictor, samples: Sequence[Any], half: float = 0.0) -> dict[str, Any]:
     """Samples from the shortest to the longest, with the artifact's outputs, and how far a device may be from these.
 
-    The tolerance is measured: the same runtime computes the outputs in its plainer way too. Samples between two
+    The tolerance is measured: the same runtime computes the outputs in its plainer way too, and `half` is how far
+    float16 moves them, where a device may compute in that. Samples between two
     decisions are left out, because there rounding may rightly choose the other. `inputs` are what a profile is made
     with: the same ones for every model of this data, so that profiles can be compared.
     """
@@ -167,7 +170,7 @@ def _golden(predictor: Predictor, reference: Predictor, samples: Sequence[Any]) 
     outputs, plain = ([of.outputs(sample) for sample in parsed] for of in (predictor, reference))
     pairs = [pair for one, other in zip(outputs, plain, strict=True) for pair in zip(one, other, strict=True)]
     rounding = max(float(np.abs(own - other).max()) for own, other in pairs)
-    tolerance = float(f"{max(ROUNDING_FACTOR * rounding, SMALLEST_TOLERANCE):.3g}")
+    tolerance = float(f"{max(ROUNDING_FACTOR * max(rounding, half), SMALLEST_TOLERANCE):.3g}")
     task = predictor.task
     put_together = [task.gathered(x, task.feeds(x), found) for x, found in zip(parsed, outputs, strict=True)]
     clear = [row for row, found in enumerate(put_together) if task.margin(found) > tolerance]
@@ -175,8 +178,13 @@ def _golden(predictor: Predictor, reference: Predictor, samples: Sequence[Any]) 
     return {
         "schema": 1,
         "tolerance": tolerance,
-        "tolerance_is": f"{ROUNDING_FACTOR} x {rounding:.3g}, the largest difference between the outputs of the runtime"
-        f" as it is and without its accelerated kernels over {len(chosen)} samples; at least {SMALLEST_TOLERANCE}",
+        "tolerance_is": f"{ROUNDING_FACTOR} x {max(rounding, half):.3g}, the largest difference between "
+        + (
+            "float32 and float16, which the device may compute in"
+            if half > rounding
+            else f"the outputs of the runtime as it is and without its accelerated kernels over {len(chosen)} samples"
+        )
+        + f"; at least {SMALLEST_TOLERANCE}",
         "inputs": chosen,
         "samples": [
             {"input": chosen[row], "outputs": [x.astype(np.float32).tolist() for x in outputs[row]]}

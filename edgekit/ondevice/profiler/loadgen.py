@@ -7,12 +7,12 @@ import signal
 import tempfile
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import OnDeviceError
-from .scenarios import SAMPLES_PER_QUERY, Length, Run
+from .scenarios import SAMPLES_PER_QUERY, Answer, AnswerAll, Length, Run
 
 PACKAGE = "mlcommons-loadgen"
 _SECOND = 1_000_000_000
@@ -30,10 +30,12 @@ _KEYS = {
 
 
 def drive(
-    name: str, answer: Callable[[int], object], count: int, length: Length, seed: int
-) -> tuple[Run, dict[str, Any]]:
+    name: str, answer: Answer, count: int, length: Length, seed: int, batch: int = 1,
+    answer_all: AnswerAll | None = None,
+) -> tuple[Run, dict[str, Any]]:  # fmt: skip
     """One scenario through the library: the run as the workload saw it, and the figures of the library's summary.
 
+    A query of many samples is answered by `answer_all`, where there is one, `batch` at a time.
     The library cannot be stopped: a signal meanwhile ends the process. Raises OnDeviceError where the library is
     missing, the scenario is not one that it drives here, or it fails.
     """
@@ -47,21 +49,23 @@ def drive(
         ) from None
     latencies = array("Q")
     issued: list[float] = []
-    rate = _expected_rate(answer)
+    answered: list[int] = []
+    ask = answer_all or _one_by_one(answer)
+    rate = _expected_rate(ask, batch if name == "Offline" else 1)
 
     def issue(query: list[Any]) -> None:
         began = time.monotonic_ns()
         issued.append(began / _SECOND)
-        for sample in query:
-            answer(sample.index)
-            if name == "Offline":  # one query of all samples: each is done when it is done
-                library.QuerySamplesComplete([library.QuerySampleResponse(sample.id, 0, 0)])
-                now = time.monotonic_ns()
-                latencies.append(now - began)
-                began = now
-        if name != "Offline":
-            library.QuerySamplesComplete([library.QuerySampleResponse(sample.id, 0, 0) for sample in query])
-            latencies.append(time.monotonic_ns() - began)
+        parts = [query]
+        if name == "Offline":  # one query of all samples: each batch is done when it is done
+            parts = [query[at : at + batch] for at in range(0, len(query), batch)]
+        for part in parts:
+            ask([sample.index for sample in part])
+            library.QuerySamplesComplete([library.QuerySampleResponse(sample.id, 0, 0) for sample in part])
+            now = time.monotonic_ns()
+            latencies.append(now - began)
+            answered.append(len(part))
+            began = now
 
     handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryDirectory(prefix="edgekit-loadgen-") as folder:
@@ -80,17 +84,25 @@ def drive(
     found = {line["key"].strip(): float(line["value"]) for line in _LINE.finditer(summary)}
     # From the first query to the last answer; before and after it the library sets itself up and writes its logs.
     seconds = issued[-1] - issued[0] + latencies[-1] / _SECOND if name != "Offline" else sum(latencies) / _SECOND
-    run = Run(latencies, issued[0], seconds, len(latencies) * SAMPLES_PER_QUERY[name], None)
+    run = Run(latencies, issued[0], seconds, sum(answered), None)
     return run, _figures(name, found)
 
 
-def _expected_rate(answer: Callable[[int], object]) -> float:
+def _one_by_one(answer: Answer) -> AnswerAll:
+    def ask(indices: Sequence[int]) -> None:
+        for index in indices:
+            answer(index)
+
+    return ask
+
+
+def _expected_rate(ask: AnswerAll, batch: int) -> float:
     """Samples a second, roughly: the library sizes an Offline query by it before the run."""
     began = time.monotonic()
     answered = 0
     while time.monotonic() - began < 0.5:
-        answer(0)
-        answered += 1
+        ask([0] * batch)
+        answered += batch
     return answered / (time.monotonic() - began)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .scenarios import SAMPLES_PER_QUERY, Run
+from .scenarios import Run
 from .stats import bootstrap_means, bootstrap_quantiles, interval, quantiles
 from .workload import Workload
 
@@ -30,8 +30,8 @@ def time_split(workload: Workload) -> dict[str, Any]:
     }
 
 
-def describe_run(run: Run, name: str, seed: int) -> dict[str, Any]:
-    """A run as the schema's ScenarioResult, as far as the run alone tells."""
+def describe_run(run: Run, name: str, seed: int, per_query: int) -> dict[str, Any]:
+    """A run of queries of so many samples as the schema's ScenarioResult, as far as the run alone tells."""
     ns = np.array(run.latencies_ns, dtype="<u8")
     samples_ms = ns / 1e6
     means = bootstrap_means(samples_ms, seed)
@@ -44,7 +44,7 @@ def describe_run(run: Run, name: str, seed: int) -> dict[str, Any]:
     rates = None if name == "Server" else rate * mean / means
     return {
         "queries": len(ns),
-        "samples_per_query": SAMPLES_PER_QUERY[name],
+        "samples_per_query": per_query,
         "seconds": run.seconds,
         "inferences": run.inferences,
         "throughput_per_s": interval(rate, rates),

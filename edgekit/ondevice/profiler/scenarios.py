@@ -1,6 +1,7 @@
 """MLPerf's four scenarios: how queries are issued, and when a run is long enough.
 
-Reddi et al. 2020, "MLPerf Inference Benchmark", arXiv:1911.02549, section IV. One worker answers one sample at a time.
+Reddi et al. 2020, "MLPerf Inference Benchmark", arXiv:1911.02549, section IV. One worker answers one query at a time;
+its samples one after the other, or as batches where the model computes in batches.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Samples in one query.
+#: Samples in one query; Offline, where all samples are at hand, asks a batch where there are batches.
 SAMPLES_PER_QUERY = {"SingleStream": 1, "MultiStream": 8, "Server": 1, "Offline": 1}
 SCENARIOS = tuple(SAMPLES_PER_QUERY)
 #: An unstable queue only grows: past this many SLAs of waiting there is nothing more to learn.
@@ -28,6 +29,8 @@ _LOOK_UP_NS = 200_000_000
 _SECOND = 1_000_000_000
 
 Answer = Callable[[int], object]
+#: Answers many samples, some of them at once.
+AnswerAll = Callable[[Sequence[int]], object]
 #: Called about once a second with the latencies so far; what it returns, if anything, is why to stop now.
 Tick = Callable[[Sequence[int]], "str | None"]
 
@@ -76,8 +79,12 @@ def stream(
     per_query: int = 1,
     tick: Tick = never,
     clock: Clock | None = None,
+    answer_all: AnswerAll | None = None,
 ) -> Run:
-    """SingleStream, MultiStream and Offline: the next query is issued as soon as the last one is answered."""
+    """SingleStream, MultiStream and Offline: the next query is issued as soon as the last one is answered.
+
+    With `answer_all` the samples of a query are answered by it.
+    """
     now_ns = (clock or Clock()).now_ns
     latencies = array("Q")  # 8 bytes each: a long run must not weigh on the memory that is measured
     partial = None
@@ -86,8 +93,11 @@ def stream(
     while ended < deadline or len(latencies) < length.min_queries:
         query = [next(order) for _ in range(per_query)]
         issued = now_ns()
-        for index in query:
-            answer(index)
+        if answer_all:
+            answer_all(query)
+        else:
+            for index in query:
+                answer(index)
         ended = now_ns()
         latencies.append(ended - issued)
         if ended >= next_tick:
@@ -187,6 +197,11 @@ def search_rate(run_at: Callable[[float], Run], capacity_qps: float, sla_ms: flo
         else:
             high = middle
     return best, trials
+
+
+def samples_per_query(name: str, batch: int) -> int:
+    """How many samples a scenario asks at once of a model that computes `batch` at a time."""
+    return batch if name == "Offline" else SAMPLES_PER_QUERY[name]
 
 
 def p99_ms(run: Run) -> float:

@@ -21,7 +21,7 @@ from .memory import Peak, resident
 from .operators import time_operators
 from .recorder import Recorder
 from .results import describe_run, time_split
-from .scenarios import SAMPLES_PER_QUERY, Length, Run, Trial, draw_order, search_rate, serve, stream
+from .scenarios import AnswerAll, Length, Run, Trial, draw_order, samples_per_query, search_rate, serve, stream
 from .startup import import_library, measure_cold_starts
 from .stats import quantiles
 from .workload import What, Workload, describe, find, load
@@ -265,7 +265,7 @@ class Session:
     def _result(self, name: str, run: Run, points: list[dict[str, Any]], extra: dict[str, Any]) -> dict[str, Any]:
         """A run as the schema's ScenarioResult."""
         self.windows[name] = self.monitor.window(run.began, run.began + run.seconds, run.inferences)
-        result = describe_run(run, name, self.request.seed)
+        result = describe_run(run, name, self.request.seed, self._per_query(name))
         result.update(began_unix=run.began + self.unix_offset, energy=self.windows[name], series=points)
         latency = {**result["latency_ms"], **extra.pop("latency_ms", {})}
         return {**result, **extra, "latency_ms": latency}
@@ -273,7 +273,7 @@ class Session:
     def keep_running(self, name: str, latencies_ns: Sequence[int], began: float, points: list[dict[str, Any]]) -> None:
         """Print the document with a scenario as far as it is: whatever kills this process then leaves that much."""
         count = len(latencies_ns)
-        run = Run(latencies_ns[:count], began, time.monotonic() - began, count * SAMPLES_PER_QUERY[name], "cut short")
+        run = Run(latencies_ns[:count], began, time.monotonic() - began, count * self._per_query(name), "cut short")
         whole = self.document
         self.document = {
             **whole,
@@ -287,14 +287,24 @@ class Session:
         """The run itself, and what the scenario's result has beyond it."""
         request, answer, count, length = self.request, self.workload.answer, self.workload.count, self._length(name)
         if request.loadgen:
-            return loadgen.drive(name, answer, count, length, request.seed)
+            return loadgen.drive(name, answer, count, length, request.seed, self.workload.batch, self._answer_all)
         if name == "Server":
             return self._serve()
         spacing = (
             request.sustained_seconds / _POINTS if self._is_sustained(name) and request.sustained_seconds else None
         )
         tick = Recorder(self, name, points, spacing)
-        return stream(answer, draw_order(count, request.seed), length, SAMPLES_PER_QUERY[name], tick), {}
+        per_query = self._per_query(name)
+        together = self._answer_all if per_query > 1 else None
+        return stream(answer, draw_order(count, request.seed), length, per_query, tick, answer_all=together), {}
+
+    @property
+    def _answer_all(self) -> AnswerAll | None:
+        """How many samples are answered at once, where the model computes in batches."""
+        return self.workload.answer_all if self.workload.batch > 1 else None
+
+    def _per_query(self, name: str) -> int:
+        return samples_per_query(name, self.workload.batch)
 
     def _serve(self) -> tuple[Run, dict[str, Any]]:
         """Server at the rate that was given, or at the highest rate that keeps the SLA."""

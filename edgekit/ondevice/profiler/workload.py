@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from ..errors import OnDeviceError
 from ..infer import Predictor
 from ..manifest import file_digest, read_manifest
-from ..runtimes import load_runtime, runtime_for
+from ..runtimes import load_runtime, package_for, runtime_for
 from ..tasks import Task
 from ..verify import read_golden
 from .inputs import digest, load_samples, random_samples
@@ -73,8 +73,13 @@ class Workload(Protocol):
     def truncated(self) -> int:
         """How many answers so far were to samples that lost their end."""
 
+    batch: int
+
     def answer(self, index: int) -> Any:
         """One whole inference, as a user has it."""
+
+    def answer_all(self, indices: Sequence[int]) -> Any:
+        """As many inferences; `batch` of them are computed at a time."""
 
     def time_parts(self, index: int) -> tuple[int, ...]:
         """The same, and the nanoseconds of each of `parts`."""
@@ -91,6 +96,9 @@ class BundleWorkload:
         self.source = f"file {samples.name}" if samples else "samples of the bundle"
         self.digest = hashlib.sha256(json.dumps(given).encode()).hexdigest()
         self.count = len(given)
+        self.batch = self.predictor.batch
+        if self.batch > 1:
+            self.notes.append(f"Offline asks {self.batch} samples at once, which the runtime computes as one batch")
 
     @property
     def truncated(self) -> int:
@@ -100,6 +108,10 @@ class BundleWorkload:
     def answer(self, index: int) -> Any:
         """One sample through task, model and task."""
         return self.predictor.answer(self._samples[index])
+
+    def answer_all(self, indices: Sequence[int]) -> Any:
+        """Many samples, of which the runtime computes `batch` at a time."""
+        return self.predictor.answers([self._samples[index] for index in indices])
 
     def time_parts(self, index: int) -> tuple[int, ...]:
         """Nanoseconds of each of `parts`."""
@@ -118,6 +130,7 @@ class ModelWorkload:
 
     parts = ("bind", "infer", "finish")
     truncated = 0
+    batch = 1
 
     def __init__(self, what: What, samples: Path | None, seed: int) -> None:
         self._model = load_runtime(what.runtime).open_model(what.path, what.device, what.threads)
@@ -137,6 +150,10 @@ class ModelWorkload:
         self._model.bind(self._feeds[index])
         self._model.invoke()
         return self._model.outputs()
+
+    def answer_all(self, indices: Sequence[int]) -> Any:
+        """One sample after the other."""
+        return [self.answer(index) for index in indices]
 
     def time_parts(self, index: int) -> tuple[int, ...]:
         """Nanoseconds of each of `parts`."""
@@ -183,11 +200,12 @@ def describe(what: What) -> dict[str, Any]:
     module = load_runtime(what.runtime)
     version = module.version()
     if version is None:
-        raise OnDeviceError(f"needs {module.PACKAGE}, which is not installed: pip install {module.PACKAGE}")
+        package = package_for(what.runtime, what.device)
+        raise OnDeviceError(f"needs {package}, which is not installed: pip install {package}")
     runs = {
         "format": module.FORMAT,
         "runtime": what.runtime,
-        "runtime_package": module.PACKAGE,
+        "runtime_package": package_for(what.runtime, what.device),
         "runtime_version": version,
         "device": what.device,
         "threads": what.threads,

@@ -3,7 +3,7 @@
 A runtime module provides, without importing its library at its top:
 
     FORMAT     the format of model that it loads
-    PACKAGE    the pip distribution that installs it
+    PACKAGE    the pip distribution that installs it; DEVICE_PACKAGES, where there are any: the others, by device
     version()  that distribution's version here, or None
     library()  the library, imported
     has_device(device) -> whether it computes on that device here
@@ -39,6 +39,13 @@ def load_runtime(name: str) -> ModuleType:
         return import_module(f"{__name__}.{name}")
     except ModuleNotFoundError:
         raise OnDeviceError(f"runtime '{name}' cannot load this bundle's format, so the bundle is without it") from None
+
+
+def package_for(name: str, device: str) -> str:
+    """The pip distribution by which a runtime computes on a device. Raises OnDeviceError for an unknown runtime."""
+    module = load_runtime(name)
+    others: dict[str, str] = getattr(module, "DEVICE_PACKAGES", {})
+    return others.get(device, str(module.PACKAGE))
 
 
 def runtime_for(model: Path) -> str:
