@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from . import hub
 from .errors import ConfigError
-from .shape import is_classifier, label_names, read_config, task_of
+from .shape import HEADS, answers_of, label_names, read_config, task_of
 from .tables import TAGGED, check_format, find_splits, read_table
 from .tasks.columns import FOUND, Wanted, unlabelled_texts
 
@@ -41,7 +41,7 @@ class ModelSource:
     config: dict[str, Any]
     family: str
     labels: tuple[str, ...]
-    is_classifier: bool
+    task: str | None  # that it is fine-tuned for; None: a base checkpoint
     commit: str | None = None  # where it came from the hub
 
 
@@ -73,18 +73,17 @@ class Inputs:
     @property
     def teachers_task(self) -> str | None:
         """The task that the teacher is fine-tuned for; None of a base checkpoint."""
-        return task_of(self.teacher.config) if self.teacher else None
+        return self.teacher.task if self.teacher else None
 
     @property
     def is_sample(self) -> bool:
         """Whether the built-in sample task stands in for the user's own."""
         return self.data.kind == "sample"
 
-    @property
-    def classifiers(self) -> tuple[ModelSource, ...]:
-        """The teachers that have learnt labels already, in their order."""
+    def learned(self, task: str) -> tuple[ModelSource, ...]:
+        """The teachers that have learnt this task already, in their order."""
         teachers = (*((self.teacher,) if self.teacher else ()), *self.more_teachers)
-        return tuple(teacher for teacher in teachers if teacher.is_classifier)
+        return tuple(teacher for teacher in teachers if teacher.task == task)
 
     @property
     def _further(self) -> dict[str, ModelSource]:
@@ -216,7 +215,7 @@ def _model(path: Path, name: str, commit: str | None) -> ModelSource:
         found = sorted(f for f in path.iterdir() if f.suffix.lower() in PICKLES)
         raise ConfigError(f"{path}: no config.json{f'; and {_refusal(found[0])}' if found else ''}")
     config = read_config(path)
-    loader = "AutoModelForSequenceClassification" if is_classifier(config) else "AutoModel"
+    loader = f"AutoModel{HEADS[head]}" if (head := answers_of(config)) else "AutoModel"
     weights = _weights(path, _resave(loader, origin, target))
     for file in weights:
         if file.suffix == ".safetensors":
@@ -233,7 +232,7 @@ def _model(path: Path, name: str, commit: str | None) -> ModelSource:
         config=config,
         family=config["model_type"],
         labels=label_names(config),
-        is_classifier=is_classifier(config),
+        task=task_of(config),
         commit=commit,
     )
 

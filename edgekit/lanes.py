@@ -25,6 +25,7 @@ class Lane:
     dataset: str  # the stage that makes the dataset
     common: Mapping[str, tuple[str, ...]]  # steps that are done once, whatever the target -> stages
     toolchains: Mapping[str, Toolchain]  # by the format that the target's runtime loads
+    by_token: bool = False  # whether it answers for each token, not for each text
 
 
 #: Texts: the encoder is distilled and pruned in PyTorch.
@@ -63,7 +64,7 @@ TEXT = Lane(
 def _by_token(dataset: str) -> Lane:
     """The lane of texts, for answers by token: the teacher too is read in windows, and is of edgekit's own families."""
     chains = {form: replace(chain, families=FAMILIES) for form, chain in TEXT.toolchains.items()}
-    return Lane(dataset, {**TEXT.common, "teacher": ("teacher_tokens",)}, chains)
+    return Lane(dataset, {**TEXT.common, "teacher": ("teacher_tokens",)}, chains, by_token=True)
 
 
 #: Task -> its lane.

@@ -24,7 +24,7 @@ from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
 from .stages.loss_checks import check_losses
 from .stages.prune_checks import check_pruning
-from .steps import Convert, StepOptions
+from .steps import Convert, Distill, StepOptions
 from .target import Target
 
 
@@ -75,7 +75,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     task = find_task(recipe, inputs)
     lane = LANES[task]
     toolchain = _toolchain(recipe, target, task)
-    _check_model(recipe, target, inputs, lane, toolchain)
+    _check_model(recipe, target, inputs, task, lane, toolchain)
     stages = _stages(recipe, target, lane, toolchain)
     _check_target_options(target, [stage for _, _, stage in stages])
     supplied = _supplied(recipe, target, inputs, task)
@@ -125,7 +125,8 @@ def find_task(recipe: Recipe, inputs: Inputs) -> str:
     task = inputs.task or inputs.teachers_task or recipe.task or "text_classification"
     if recipe.task and task != recipe.task:
         whose = "--task" if inputs.task else f"--teacher {inputs.teacher.name if inputs.teacher else ''}"
-        raise PlanError(f"recipe {recipe.name} is for {recipe.task}, but {whose} for {task}")
+        hint = "" if inputs.task else f"; --task {recipe.task} fine-tunes its encoder for that"
+        raise PlanError(f"recipe {recipe.name} is for {recipe.task}, but {whose} for {task}{hint}")
     if task not in LANES:
         raise PlanError(f"task {task}: nothing is made for it yet; possible: {', '.join(LANES)}")
     return task
@@ -156,7 +157,9 @@ def _toolchain(recipe: Recipe, target: Target, task: str) -> Toolchain:
     return LANES[task].toolchains[made]
 
 
-def _check_model(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, toolchain: Toolchain) -> None:
+def _check_model(
+    recipe: Recipe, target: Target, inputs: Inputs, task: str, lane: Lane, toolchain: Toolchain
+) -> None:
     """Refuse an architecture that a step or the toolchain does not know, by name, before any work."""
     teacher, student = inputs.teacher, inputs.student
     steps = [s.step for s in recipe.stage]
@@ -169,10 +172,16 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, too
         if given and not set(readers).intersection(steps):
             found = f"recipe {recipe.name} has no {' or '.join(readers)} step"
             raise PlanError(f"{found}, so {option} {given.name} would never be used")
-    for more in inputs.classifiers[1:]:
-        if more.labels != (first := inputs.classifiers[0]).labels:
+    if lane.by_token and (more := _more_texts(recipe, inputs)):
+        raise PlanError(
+            f"recipe {recipe.name}: {more} makes more texts to distil on, whose teacher's answers would be by token; "
+            "possible: without it, or a task of whole texts"
+        )
+    learned = inputs.learned(task)
+    for other in learned[1:]:
+        if other.labels != (first := learned[0]).labels:
             raise PlanError(
-                f"--teacher {more.name}: its labels are {', '.join(more.labels)}, those of {first.name} "
+                f"--teacher {other.name}: its labels are {', '.join(other.labels)}, those of {first.name} "
                 f"{', '.join(first.labels)}; teachers that are averaged have the same, in the same order"
             )
     model = student or teacher
@@ -193,6 +202,12 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, too
             f"{model.name}: architecture '{model.family}' has no Keras twin, which target {target.name} needs "
             f"(known: {families}); possible: a target with runtime {' or '.join(others)}, such as intel-cpu"
         )
+
+
+def _more_texts(recipe: Recipe, inputs: Inputs) -> str:
+    """What asks for more texts than the data's; empty where nothing does."""
+    augmented = any(isinstance(stage, Distill) and stage.augment for stage in recipe.stage)
+    return "distill.augment" if augmented else "--unlabelled" if inputs.unlabelled else ""
 
 
 def _stages(
@@ -270,7 +285,7 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict
         "also": tuple(target.runtime.also),
         "text_column": inputs.text_column,
         "label_column": inputs.label_column,
-        "teacher_labels": inputs.classifiers[0].labels if inputs.classifiers else (),
+        "teacher_labels": next((teacher.labels for teacher in inputs.learned(task)), ()),
         "sample": inputs.is_sample,
         "hub_data": inputs.data.name if inputs.data.kind == "hub" else None,
         "hub_config": inputs.data.config,

@@ -59,7 +59,7 @@ def refusal(text: str | Path) -> str:
 def test_a_local_folder(tmp_path: Path) -> None:
     source = resolve_model(str(make_model(tmp_path / "mine")), "--teacher")
     assert (source.name, source.path, source.family) == ("mine", tmp_path / "mine", "bert")
-    assert (source.labels, source.is_classifier, source.commit) == (("no", "yes"), True, None)
+    assert (source.labels, source.task, source.commit) == (("no", "yes"), "text_classification", None)
 
 
 def test_a_folder_goes_before_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,8 @@ def test_a_real_model_is_hashed_fast(shared_data: Callable[[str], Path]) -> None
         start = time.perf_counter()
         source = resolve_model(str(folder), "--teacher")
         seconds.append(time.perf_counter() - start)
-    assert (source.labels, source.family, source.is_classifier) == (("negative", "positive"), "bert", True)
+    assert (source.labels, source.family) == (("negative", "positive"), "bert")
+    assert source.task == "text_classification"
     assert min(seconds) < 1  # 0.06 s with SHA instructions on an idle core: 90 MB
 
 

@@ -25,7 +25,7 @@ SAMPLE = Inputs(data=resolve_data(None))
 def model(family: str = "bert", digest: str = "t") -> ModelSource:
     return ModelSource(
         name="mine", path=Path(family), digest=digest, config={"model_type": family}, family=family,
-        labels=("a", "b"), is_classifier=True,
+        labels=("a", "b"), task="text_classification",
     )  # fmt: skip
 
 
@@ -214,9 +214,9 @@ def test_teachers_that_are_averaged_have_the_same_labels() -> None:
     inputs = Inputs(data=data, teacher=model(), more_teachers=(replace(model(), name="other", labels=("b", "a")),))
     with pytest.raises(PlanError, match="--teacher other: its labels are b, a, those of mine a, b; teachers that are"):
         plan(inputs=inputs)
-    base = replace(model("roberta"), labels=("LABEL_0", "LABEL_1"), is_classifier=False)
+    base = replace(model("roberta"), labels=("LABEL_0", "LABEL_1"), task=None)
     assert plan(inputs=replace(inputs, more_teachers=(base,)))
-    behind = Inputs(data=data, teacher=replace(model(), is_classifier=False), more_teachers=(model(),))
+    behind = Inputs(data=data, teacher=replace(model(), task=None), more_teachers=(model(),))
     assert plan(inputs=behind).steps[0].options.teacher_labels == ("a", "b")  # type: ignore[attr-defined]
     with pytest.raises(PlanError, match="--teacher other: its labels are b, a, those of mine a, b"):
         plan(inputs=replace(behind, more_teachers=(model(), *inputs.more_teachers)))

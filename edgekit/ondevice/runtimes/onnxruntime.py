@@ -77,7 +77,8 @@ def load_batched(
         for begin in range(0, len(order), batch):
             rows = order[begin : begin + batch]
             found.update(zip(rows, compute([token_ids[row] for row in rows])))
-        return [found[row] for row in range(len(token_ids))]
+        # what is answered by token is answered for padding too
+        return [found[row] if found[row].ndim == 1 else found[row][: len(ids)] for row, ids in enumerate(token_ids)]
 
     for bucket in buckets:
         compute([[0] * bucket] * batch)
