@@ -146,6 +146,11 @@ class Teacher(Training):
     ] = "auto"
     train_embeddings: bool = True
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
+    pixels: Annotated[
+        Literal["auto", "0..255", "0..1", "-1..1", "imagenet", "imagenet-bgr"],
+        Field(description="of images: what a pixel is to the teacher; auto: the way in which it answers best"),
+    ] = "auto"
+    labels: Annotated[list[str], Field(description="of images: what the teacher's outputs mean, in their order")] = []
 
 
 class Augment(StepOptions):
@@ -162,6 +167,27 @@ class Augment(StepOptions):
         return self
 
 
+class Student(StepOptions):
+    """The shape of an image classifier's student. MobileNets' papers: arXiv:1801.04381, arXiv:1905.02244."""
+
+    architecture: Annotated[
+        Literal["mobilenet_v2", "mobilenet_v3", "resnet", "teacher"],
+        Field(description="mobilenet_v3 is the minimalistic one; teacher: the teacher with a share of its channels"),
+    ] = "mobilenet_v2"
+    width: Annotated[float, Field(gt=0, le=2, description="times as many channels as the architecture's")] = 0.35
+    depth: Annotated[float, Field(gt=0, le=2, description="times as many blocks of each size, one at least")] = 1.0
+
+
+class Distort(StepOptions):
+    """How far training images are changed; the teacher answers the changed ones."""
+
+    flip: Annotated[bool, Field(description="half of them are mirrored: not for digits or letters")] = False
+    shift: Annotated[float, Field(ge=0, le=0.5, description="moved by up to this share of the size")] = 0.1
+    zoom: Annotated[float, Field(ge=0, le=0.7, description="log of the largest zoom, in and out")] = 0.1
+    rotate: Annotated[float, Field(ge=0, le=180, description="degrees, either way")] = 10.0
+    mix: Annotated[float, Field(ge=0, le=1, description="share of images that another one shines through")] = 0.0
+
+
 class Distill(WeightedDistillation):
     """Train a smaller student on what the teacher answers, and where asked for on what it computes on the way."""
 
@@ -173,6 +199,8 @@ class Distill(WeightedDistillation):
     augment: Annotated[
         Augment | None, Field(description="more texts to learn on: copies with masked and replaced words")
     ] = None
+    student: Annotated[Student | None, Field(description="of images: the shape that the student has")] = None
+    distort: Annotated[Distort | None, Field(description="of images: how training images are changed")] = None
 
 
 class Prune(WeightedDistillation):
