@@ -32,9 +32,11 @@ def factorise(model: Encoder, token_ids: Sequence[Sequence[int]], width: int) ->
     weights = counts / counts.sum()
     mean = weights @ table
     centred = table - mean
-    _, directions = torch.linalg.eigh(centred.T @ (weights[:, None] * centred))
-    widen = directions[:, -width:]
-    state["word.weight"] = (centred @ widen).float()
-    state["widen.weight"] = widen.float()
+    variances, directions = torch.linalg.eigh(centred.T @ (weights[:, None] * centred))
+    directions = directions[:, -width:]
+    # Both sides hold the root of a component's size: in INT8, where a vector has one scale, small ones would vanish.
+    sizes = variances[-width:].clamp_min(1e-6 * float(variances[-1])) ** 0.25
+    state["word.weight"] = (centred @ directions / sizes).float()
+    state["widen.weight"] = (directions * sizes).float()
     state["position.weight"] += mean.float()
     return rebuild(replace(model.shape, embedding=width), state)

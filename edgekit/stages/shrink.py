@@ -99,5 +99,5 @@ def _take(state: dict[str, Tensor], layer: str, into: Sequence[str], out_of: str
 
 def rebuild(shape: Shape, state: dict[str, Tensor]) -> Encoder:
     """A copy of these tensors as an encoder of that shape, in evaluation mode."""
-    own = {name: tensor.detach().clone() for name, tensor in state.items()}
+    own = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     return cast("Encoder", new_encoder(shape, 0, own).eval())

@@ -127,6 +127,29 @@ def test_int8_keeps_the_answers_and_its_tables_are_int8(made: dict[str, Artifact
 
 
 @pytest.mark.heavy
+def test_narrow_token_vectors_are_looked_up_in_int8_and_widened_by_an_int8_matrix(tmp_path: Path) -> None:
+    import openvino
+
+    steps = write_inputs(tmp_path, replace(SHAPE, embedding=32))
+    ir = run(convert_openvino, steps["teacher"], tmp_path / "ir", steps, max_tokens=16)
+    assert ir.metrics["max_abs_diff"] < 1e-4
+    int8 = run(quantize_nncf, ir, tmp_path / "int8", steps, max_tokens=16, calibration_samples=40)
+    texts = random_texts(np.random.default_rng(3).integers(1, 13, 60).tolist(), 3)
+    before, after = (answers(step.path, texts) for step in (ir, int8))
+    assert (before.argmax(axis=1) == after.argmax(axis=1)).mean() > 0.85
+    network = openvino.Core().read_model(int8.path / "model.xml")
+    stored = {
+        tuple(op.get_output_shape(0)): op.get_output_element_type(0).get_type_name()
+        for op in network.get_ops()
+        if op.get_type_name() == "Constant" and len(op.get_output_shape(0)) == 2
+    }
+    assert stored[SHAPE.vocabulary, 32] == stored[SHAPE.hidden, 32] == "i8"
+    (rows,) = (op for op in network.get_ops() if list(op.get_output_partial_shape(0))[2:] == [32]
+               and op.get_type_name() == "Gather")  # fmt: skip
+    assert rows.get_output_element_type(0).get_type_name() == "i8", "else the table is scaled when it is compiled"
+
+
+@pytest.mark.heavy
 def test_looking_up_int8_rows_changes_no_answer(made: dict[str, Artifact]) -> None:
     """Against the same model by NNCF alone, which looks up in the scaled table."""
     import openvino

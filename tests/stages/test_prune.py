@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from tiny_text import ENOUGH, make_job, write_dataset, write_hf
 
+from edgekit import steps
 from edgekit.artifact import Artifact
 from edgekit.errors import ConfigError
+from edgekit.shape import LayerShape, Shape
 from edgekit.stages import prune_torch, teacher_hf
 from edgekit.stages.layers import kept_count
+from edgekit.stages.prune_checks import check_pruning
 from edgekit.stages.prune_torch import Options
 
 
@@ -73,6 +77,29 @@ def test_every_part_shrinks_and_the_student_recovers(tmp_path: Path, earlier: di
     assert sum(tensor.size for tensor in tensors.values()) == metrics["parameters"]
     assert tensors["bert.encoder.layer.1.attention.self.key.weight"].shape == (16, 32)
     assert outcome.notes == ("kept by layer: 2 heads and 16 neurons, 2 heads and 16 neurons",)
+
+
+@pytest.mark.heavy
+def test_the_stream_and_the_token_vectors_become_narrower_and_the_student_recovers(
+    tmp_path: Path, earlier: dict[str, Artifact]
+) -> None:
+    from safetensors.numpy import load_file
+
+    job = make_job(tmp_path, earlier)
+    outcome = prune_torch.run(earlier["teacher"], options(hidden=0.75, embedding=8, vocabulary="corpus"), job)
+    config = json.loads((job.work / "config.json").read_text())
+    assert (config["hidden_size"], config["edgekit"]["embedding"]) == (24, 8)
+    assert config["edgekit"]["layers"] == [{"heads": 4, "head_dim": 8, "ffn": 64}] * 4
+    tensors = load_file(job.work / "model.safetensors")
+    assert tensors["bert.embeddings.word_embeddings.weight"].shape == (config["vocab_size"], 8)
+    assert tensors["bert.embeddings_project.weight"].shape == (24, 8)
+    assert tensors["bert.encoder.layer.1.attention.self.key.weight"].shape == (32, 24)
+    assert sum(tensor.size for tensor in tensors.values()) == outcome.metrics["parameters"]
+    assert outcome.metrics["validation_accuracy"] > 0.85
+    assert outcome.notes[1:] == (
+        "the stream between the layers is 24 wide",
+        "the token vectors are 8 wide; a matrix widens them to 24",
+    )
 
 
 @pytest.mark.heavy
@@ -154,6 +181,33 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, earlier: dict[str, Artifa
         files.append({f.name: f.read_bytes() for f in job.work.iterdir()})
     assert set(files[0]) == {"config.json", "model.safetensors", "tokenizer.json"}
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (
+            {"hidden": 392},
+            r"prune\.hidden: found 392, but the model's layers are 32 wide; possible: a multiple of 8 up",
+        ),
+        ({"embedding": 32}, r"prune\.embedding: found 32, but the token vectors are 32 numbers wide when it is their"),
+        ({"hidden": 0.5, "embedding": 16}, r"prune\.embedding: found 16, but the token vectors are 16 numbers wide"),
+        ({"embedding": 0.99}, r"prune\.embedding: found 0\.99, but the token vectors are 32 numbers"),
+    ],
+)
+def test_widths_that_the_model_does_not_have_are_refused_by_its_config(
+    step: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    layers = (LayerShape(4, 8, 64),) * 4
+    (tmp_path / "config.json").write_text(json.dumps(Shape("bert", 100, 32, 16, 2, layers, ("a", "b")).config()))
+    with pytest.raises(ConfigError, match=said):
+        check_pruning([steps.Distill(), steps.Prune.model_validate(step)], tmp_path, None)
+
+
+@pytest.mark.parametrize("value", [12, 4, 0, 0.0, -0.5, 1.5, "half"])
+def test_a_width_that_none_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError, match=r"such as 0\.67, or a width that is a multiple of 8|valid"):
+        steps.Prune.model_validate({"hidden": value})
 
 
 @pytest.mark.heavy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,27 @@ def test_weights_and_token_vectors_are_int8_with_a_scale_per_channel(
     assert scales == 64
     dense = {(32, 40): 3, (40, 32): 1, (64, 40): 1, (40, 64): 1, (48, 40): 4, (40, 48): 2, (40, 40): 1}
     assert {shape: len(found) for shape, found in matrices.items() if shape != (60, 40)} == dense
+
+
+@pytest.mark.heavy
+def test_narrow_token_vectors_and_what_widens_them_are_int8(tmp_path: Path) -> None:
+    from edgekit.stages import tflite, twin
+
+    (tmp_path / "tokenizer.json").write_text("{}")
+    model = random_encoder(replace(SHAPE, embedding=32))
+    source = write_twin(tmp_path / "keras", model, tmp_path / "tokenizer.json")
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tflite.convert(twin.load_twin(source.path)[0], (4,), True, tmp_path))
+    token_ids = random_texts([1, 3, 4, 4, 2])
+    wanted, found = expected(source, token_ids), answers(path, token_ids, 4)
+    assert 1e-6 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+    matrices = stored(path)
+    ((table, scales),) = matrices[60, 32]
+    rounded, scale = round_to_int8(model.word.weight.detach().numpy())
+    np.testing.assert_array_equal(table, rounded)
+    assert scales == 0
+    widen = round_to_int8((model.widen.weight.detach().numpy() * scale).T)[0].T  # the converter multiplies them
+    assert [scales for values, scales in matrices[40, 32] if np.array_equal(values, widen)] == [40]
 
 
 @pytest.mark.heavy
