@@ -9,6 +9,12 @@ from .artifact import validation_score
 
 Manifest = Mapping[str, Any]
 
+#: What is asked of a model that answers by token, and so reads long texts in windows: a word of a shell's line.
+EXAMPLES = {
+    "question_answering": """'{"question": "who came?", "context": "Ana came at noon."}'""",
+    "token_classification": '"Ana came to Paris at noon."',
+}
+
 
 def model_card(manifest: Manifest) -> str:
     """The card, from the manifest alone."""
@@ -30,7 +36,7 @@ A model for {manifest["task"].replace("_", " ")} by {runtime["package"]} {runtim
 
     pip install --no-deps {_from_wheels(manifest)}-r requirements.txt
     python3 -m ondevice verify
-    python3 -m ondevice infer {_example(manifest)}
+    python3 -m ondevice infer {example(manifest)}
 
 Run these in this folder. `verify` compares the files with manifest.json, and this machine's answers with the build's
 for the samples in golden.json: outputs may differ by {manifest["tolerance"]:.3g}.
@@ -83,8 +89,12 @@ def _labels(manifest: Manifest) -> str:
     return f"Labels: {', '.join(manifest['labels'])}\n" if manifest.get("labels") else ""
 
 
-def _example(manifest: Manifest) -> str:
+def example(manifest: Manifest) -> str:
     """A sample as a word of a shell's line."""
+    if manifest.get("task") in EXAMPLES:
+        return EXAMPLES[manifest["task"]]
+    if manifest.get("pairs"):
+        return """'["a text", "another"]'"""
     return '"a text"' if "tokenizer" in manifest else "FILE"
 
 
@@ -114,7 +124,8 @@ def _words(metric: str) -> str:
 
 
 def _limits(manifest: Manifest) -> str:
-    cut = [f"Texts are cut after {manifest['buckets'][-1]} tokens."] if "tokenizer" in manifest else []
+    long = "Longer texts are read in windows of" if manifest["task"] in EXAMPLES else "Texts are cut after"
+    cut = [f"{long} {manifest['buckets'][-1]} tokens."] if "tokenizer" in manifest else []
     limits = [
         *cut,
         "It was measured on samples like those it was made from; on others it may lose more.",

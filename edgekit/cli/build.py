@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..card import example
 from .console import json_option, open_console, open_reporter, print_json, size, verbosity_options
 from .options import SAMPLE_TASK, open_store, plan_from, plan_options
 
@@ -74,4 +75,4 @@ def command(
     console.print(f"{bundle.path}  {size(bundle.size_bytes)}  sha256 {bundle.digest}", markup=False)
     if packed:
         console.print(f"{packed}  {size(packed.stat().st_size)}", markup=False)
-    reporter.say(f'next: edgekit run {bundle.path} "a text"')
+    reporter.say(f"next: edgekit run {bundle.path} {example(bundle.manifest)}")
