@@ -55,7 +55,17 @@ class KerasFile:
 
 
 def read_keras_file(path: Path) -> KerasFile:
-    """Read a file's config and check it. Raises ConfigError for another file, a Lambda, or an unknown class."""
+    """Read the file of a model of images. Raises ConfigError for another one, and as `read_checked` does."""
+    config, version = read_checked(path)
+    layers = list(_layers(config))
+    return KerasFile(path, config, version, _input_shape(path, layers), _outputs(layers))
+
+
+def read_checked(path: Path) -> tuple[dict[str, Any], str]:
+    """A file's config, and the version of Keras that wrote it.
+
+    Raises ConfigError for another or a damaged file, a Lambda, or an unknown class.
+    """
     if path.is_dir():
         raise ConfigError(
             f"{path}: a SavedModel is a program, and nothing tells what it does before it runs; where you trust it, "
@@ -66,11 +76,50 @@ def read_keras_file(path: Path) -> KerasFile:
     config, version = _read_zip(path) if path.suffix.lower() == ".keras" else _read_h5(path)
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
         raise ConfigError(f"{path}: its config is not that of a model")
-    _check_classes(path, config)
-    layers = list(_layers(config))
-    if not layers:
+    check_classes(path, config)
+    if not list(_layers(config)):
         raise ConfigError(f"{path}: its config has no layers")
-    return KerasFile(path, config, version, _input_shape(path, layers), _outputs(layers))
+    return config, version
+
+
+def read_inputs(path: Path) -> list[tuple[str, str, tuple[int | None, ...]]]:
+    """What any model's file reads: name, type, and shape with the batch; None where a dimension is open.
+
+    Raises ConfigError as `read_checked`, and where its config does not say the shape.
+    """
+    config, _ = read_checked(path)
+    inner = config["config"]
+    found = []
+    for layer in _entries(config):
+        options = layer.get("config") or {}
+        shape = options.get("batch_input_shape") or options.get("batch_shape")
+        if layer.get("class_name") == "InputLayer" or (shape and not found):
+            dtype = options.get("dtype")
+            name = str(layer.get("name") or options.get("name"))
+            found.append((name, dtype if isinstance(dtype, str) else "float32", shape))
+    wanted = [str(one[0]) for one in _references(inner.get("input_layers"))]
+    inputs = [one for name in wanted for one in found if one[0] == name] if wanted else found[:1]
+    if not inputs or not all(isinstance(shape, list) for _, _, shape in inputs):
+        built = inner.get("build_input_shape") if not inputs else None
+        if not isinstance(built, list):
+            raise ConfigError(f"{path}: its config does not say the shape of its inputs; save it once it was built")
+        inputs = [("input_1", "float32", built)]
+    return [(name, dtype, tuple(None if n is None else int(n) for n in shape)) for name, dtype, shape in inputs]
+
+
+def _entries(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The layers of a model itself, not of those within it; of a model in a model's place its first layers."""
+    first = [layer for layer in config["config"].get("layers", []) if isinstance(layer, dict)]
+    if config.get("class_name") == "Sequential" and first and first[0].get("class_name") in MODELS:
+        return [*_entries(first[0]), *first[1:]]
+    return first
+
+
+def _references(part: Any) -> list[list[Any]]:
+    """`input_layers`: [name, 0, 0] of one, or a list of such."""
+    if isinstance(part, list) and part and isinstance(part[0], str):
+        return [part]
+    return [one for one in part or [] if isinstance(one, list) and one]
 
 
 def _read_h5(path: Path) -> tuple[Any, str]:
@@ -103,7 +152,7 @@ def _resave(path: Path) -> str:
     return f'TF_USE_LEGACY_KERAS=1 python -c "{code}"'
 
 
-def _check_classes(path: Path, config: dict[str, Any]) -> None:
+def check_classes(path: Path, config: dict[str, Any]) -> None:
     """Raises ConfigError for every class that is not let through; the layers that have them are named."""
     problems = []
     for layer, found, package in _named_classes(config, ""):
