@@ -153,7 +153,7 @@ def _describe(
             "version": options["runtime_version"],
             "device": options["device"],
             "threads": options["threads"],
-            **({"batch": options["batch"]} if options["batch"] > 1 else {}),
+            **({"batch": batch} if (batch := options.get("batch", 1)) > 1 else {}),
         },
         "tolerance": report.metrics["tolerance"],
         "metrics": dict(report.metrics),
