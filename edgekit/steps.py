@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 Share = Annotated[float, Field(gt=0, le=1)]
+Below = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Number = Annotated[int, Field(ge=0)]
 
@@ -224,6 +225,36 @@ class Prune(WeightedDistillation):
         Field(ge=0, le=1, description="share of the tokens that stays at least: the corpus's, then the most frequent"),
     ] = 0.0
     importance_samples: Annotated[Positive, Field(description="training texts that the scores are taken over")] = 1024
+    target_latency_ratio: Annotated[
+        Below | None,
+        Field(description="share of the model's latency, measured on the target's runtime; finds the shape"),
+    ] = None
+    target_macs_ratio: Annotated[
+        Below | None, Field(description="share of the model's multiply-accumulates for one token; finds the shape")
+    ] = None
+    target_bytes_ratio: Annotated[Below | None, Field(description="share of its parameters; finds the shape")] = None
+    rounds: Annotated[
+        Positive, Field(description="prune and recover so many times, each a part of the way, in the same epochs")
+    ] = 1
+
+    @field_validator("target_latency_ratio", "target_macs_ratio", "target_bytes_ratio")
+    @classmethod
+    def _finds_the_shape(cls, ratio: float | None, others: ValidationInfo) -> float | None:
+        if ratio is None:
+            return None
+        given = [name for name in ("layers", "heads", "ffn") if others.data.get(name, 1) != 1]
+        given += [name for name in others.data if name.startswith("target_") and others.data[name] is not None]
+        if given:
+            raise ValueError(f"but {' and '.join(given)} too; expected either a budget or shares, and one budget only")
+        return ratio
+
+    @property
+    def budget(self) -> tuple[str, float] | None:
+        """What the step may cost, where it finds the shape itself: "latency", "macs" or "bytes", and the share."""
+        for kind in ("latency", "macs", "bytes"):
+            if (ratio := getattr(self, f"target_{kind}_ratio")) is not None:
+                return kind, ratio
+        return None
 
 
 class Sparsify(Distillation):
