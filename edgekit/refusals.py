@@ -48,7 +48,10 @@ REFUSALS = (
     Refusal(
         targets=("jetson-orin", "jetson"),
         what="NVIDIA Jetson Orin, its GPU",
-        reason="its GPU takes ONNX or TensorRT, and no stage makes these yet",
+        # the files of onnxruntime-gpu 1.31.1 on PyPI: its aarch64 wheels have CUDA code for servers, sm_75 to sm_121
+        # without Orin's sm_87, and no TensorRT provider
+        reason="PyPI's onnxruntime-gpu for 64-bit ARM has no code for Orin's GPU and no TensorRT; NVIDIA's wheels for "
+        "JetPack are not on PyPI",
         instead="arm64-generic on its CPU",
     ),
     Refusal(
@@ -58,12 +61,6 @@ REFUSALS = (
         reason="what edgekit puts on a device is Python, and ai-edge-litert has no wheels for Android's C library",
         instead="arm64-generic, whose model/model.tflite an app can load by Android's own LiteRT; edgekit then neither "
         "installs nor measures it",
-    ),
-    Refusal(
-        targets=("gpu-host", "t4-host", "g4dn-*"),
-        what="NVIDIA GPUs by ONNX Runtime",
-        reason="no stage makes ONNX models yet; edgekit cost reads these targets",
-        instead="intel-cpu for their CPUs",
     ),
 )
 

@@ -42,6 +42,7 @@ WHEELS = {
     "tflite-runtime": OnIndex(((3, 8), (3, 11)), {"aarch64": (2, 34), "armv7l": (2, 34), "x86_64": (2, 17)}),
     "openvino": OnIndex(((3, 10), (3, 14)), {"aarch64": (2, 35), "x86_64": (2, 28)}),
     "onnxruntime": OnIndex(((3, 11), (3, 14)), {"aarch64": (2, 28), "x86_64": (2, 28)}),
+    "onnxruntime-gpu": OnIndex(((3, 11), (3, 14)), {"aarch64": (2, 34), "x86_64": (2, 28)}),
 }
 
 

@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from ..artifact import Artifact, Job, Outcome
 from .calibration import calibration_token_ids
 from .layer_noise import check_names, noise_rows, worst_layers
@@ -95,7 +97,21 @@ def _arguments(
 
 
 class _Control(AccuracyControl):
-    """NNCF's search for the layers that have to go back to float, over ONNX models on the CPU."""
+    """NNCF's search for the layers that have to go back to float, over ONNX models on the CPU.
+
+    For ONNX it ranks layers by numbers, not by answers: here by how far an answer's logits are from the float model's.
+    """
+
+    def __init__(self, exact: Any, validation: Any, options: NncfQuantize) -> None:
+        self.validation = validation
+        self._float = self._answer(exact, range(len(validation.token_ids)))
+        super().__init__(exact, validation, options)
+
+    def score(self, model: Any, rows: Iterable[int]) -> tuple[float, list[Any]]:
+        """The metric of a model over the split, and the negated mean square error of each answer."""
+        rows = list(rows)
+        value, answers = super().score(model, rows)
+        return value, [-float(np.square(a[0] - self._float[row]).mean()) for row, a in zip(rows, answers, strict=True)]
 
     def restore(self, token_ids: list[list[int]], float_names: Sequence[str], job: Job) -> Any:
         """An INT8 model that keeps to `max_drop`, or the best that the search has found."""
