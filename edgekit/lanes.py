@@ -38,6 +38,7 @@ TEXT = Lane(
             converters={"keras": "convert_keras", "tflite": "convert_tflite"},
             stages={
                 "sparsify": ("sparsify_tfmot",),
+                "cluster": ("cluster_tfmot",),
                 "quantize:ptq": ("quantize_tflite",),
                 "quantize:qat": ("quantize_tfmot", "quantize_tflite"),
             },
