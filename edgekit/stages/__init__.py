@@ -23,6 +23,7 @@ from types import ModuleType
 from ..errors import MissingExtra
 
 STAGES = (
+    "cluster_tfmot",
     "convert_keras",
     "convert_onnx",
     "convert_openvino",
