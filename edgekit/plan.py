@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from .errors import ConfigError, PlanError, did_you_mean
+from .filechecks import check_data, check_file
 from .inputs import Inputs
 from .lanes import LANES, RUNTIME_FORMATS, RUNTIME_PACKAGES, Lane, Toolchain
 from .ondevice.tasks import device_needs
@@ -74,7 +75,12 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
         raise PlanError(f"recipe {recipe.name}, target {target.name}: {refusal.line}")
     task = find_task(recipe, inputs)
     lane = LANES[task]
-    toolchain = _toolchain(recipe, target, task)
+    made_of = inputs.student or inputs.teacher
+    toolchain = _toolchain(recipe, target, task).of(made_of.family if made_of else None)
+    if task == "tensors":
+        check_file(recipe, target, inputs, lane, toolchain)
+    elif task != "image_classification":
+        check_data(inputs, task, "texts")
     _check_model(recipe, target, inputs, task, lane, toolchain)
     stages = _stages(recipe, target, lane, toolchain)
     _check_target_options(target, [stage for _, _, stage in stages])
@@ -122,7 +128,8 @@ def find_task(recipe: Recipe, inputs: Inputs) -> str:
 
     Raises PlanError where the recipe is for another task, or nothing is made for the task.
     """
-    task = inputs.task or inputs.teachers_task or recipe.task or "text_classification"
+    bare = "tensors" if inputs.teacher and inputs.teacher.form else "text_classification"
+    task = inputs.task or inputs.teachers_task or recipe.task or bare
     if recipe.task and task != recipe.task:
         whose = "--task" if inputs.task else f"--teacher {inputs.teacher.name if inputs.teacher else ''}"
         hint = "" if inputs.task else f"; --task {recipe.task} fine-tunes its encoder for that"
@@ -157,9 +164,7 @@ def _toolchain(recipe: Recipe, target: Target, task: str) -> Toolchain:
     return LANES[task].toolchains[made]
 
 
-def _check_model(
-    recipe: Recipe, target: Target, inputs: Inputs, task: str, lane: Lane, toolchain: Toolchain
-) -> None:
+def _check_model(recipe: Recipe, target: Target, inputs: Inputs, task: str, lane: Lane, toolchain: Toolchain) -> None:
     """Refuse an architecture that a step or the toolchain does not know, by name, before any work."""
     teacher, student = inputs.teacher, inputs.student
     steps = [s.step for s in recipe.stage]
@@ -185,10 +190,10 @@ def _check_model(
                 f"{', '.join(first.labels)}; teachers that are averaged have the same, in the same order"
             )
     model = student or teacher
-    if model is None or model.family in FAMILIES:
+    if model is None or model.form or model.family in FAMILIES:
         return
     families = " or ".join(FAMILIES)
-    own = [s for s in steps if s in ("distill", "prune", "sparsify")]
+    own = [s for s in steps if s in ("distill", "prune", "sparsify", "cluster")]
     if own:
         raise PlanError(
             f"{model.name}: architecture '{model.family}', but step {own[0]} of recipe {recipe.name} knows {families}; "
@@ -233,10 +238,13 @@ def _stages(
         if isinstance(options, Convert):
             convert_to(options.format)
             continue
+        if name == "sparsify" and any(step == "cluster" for step, _, _ in plan):
+            found = f"recipe {recipe.name}: stage {index} (sparsify): its training would part the values that cluster"
+            raise PlanError(f"{found} made shared; possible: sparsify before cluster, which keeps the zeros")
         method = _method(options, target)
         stages = lane.common.get(name) or toolchain.stages.get(f"{name}:{method}" if method else name)
         if not stages:
-            raise PlanError(_no_stage(recipe, target, lane, index, name, str(method)))
+            raise PlanError(_no_stage(recipe, target, lane, index, name, method))
         for stage in stages:
             module = load_stage(stage)
             convert_to(module.ACCEPTS)
@@ -255,15 +263,13 @@ def _method(options: StepOptions, target: Target) -> str | None:
     return str(wanted or options.method)  # type: ignore[attr-defined]
 
 
-def _no_stage(recipe: Recipe, target: Target, lane: Lane, index: int, name: str, method: str) -> str:
-    chains = lane.toolchains
-    able = sorted(
-        runtime for runtime, form in RUNTIME_FORMATS.items()
-        if form in chains and f"{name}:{method}" in chains[form].stages
-    )  # fmt: skip
+def _no_stage(recipe: Recipe, target: Target, lane: Lane, index: int, name: str, method: str | None) -> str:
+    chains, key = lane.toolchains, f"{name}:{method}" if method else name
+    able = sorted(runtime for runtime, form in RUNTIME_FORMATS.items() if form in chains and key in chains[form].stages)
+    what = f"method '{method}' is" if method else "is"
     return (
-        f"recipe {recipe.name}: stage {index} ({name}): method '{method}' is not offered for runtime "
-        f"{target.runtime.name} of target {target.name}; possible: another method, or a target with runtime "
+        f"recipe {recipe.name}: stage {index} ({name}): {what} not offered for runtime {target.runtime.name} of "
+        f"target {target.name}; possible: {'another method, or ' if method else ''}a target with runtime "
         f"{' or '.join(able)}"
     )
 
@@ -286,6 +292,8 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict
         "text_column": inputs.text_column,
         "label_column": inputs.label_column,
         "teacher_labels": next((teacher.labels for teacher in inputs.learned(task)), ()),
+        "model_form": inputs.teacher.form if inputs.teacher else None,
+        "model_inputs": inputs.teacher.inputs if inputs.teacher else (),
         "sample": inputs.is_sample,
         "hub_data": inputs.data.name if inputs.data.kind == "hub" else None,
         "hub_config": inputs.data.config,

@@ -14,8 +14,8 @@ from .wording import UNKNOWN, digits, listed, many, millions, percent, seconds, 
 
 #: step of a recipe -> what it is called on the page.
 STEPS = {
-    "teacher": "Teacher", "distill": "Distil", "prune": "Prune", "sparsify": "Sparsify", "convert": "Convert",
-    "quantize": "Quantise to INT8", "validate": "Shipped artifact",
+    "teacher": "Teacher", "distill": "Distil", "prune": "Prune", "sparsify": "Sparsify", "cluster": "Cluster",
+    "convert": "Convert", "quantize": "Quantise to INT8", "validate": "Shipped artifact",
 }  # fmt: skip
 SPLIT = "validation"
 SAMPLE_TASK = (

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 #: step -> (matplotlib's marker, the same as a character, what the model then is).
 SHAPES = {
     "teacher": ("*", "★", "teacher"), "distill": ("^", "▲", "distilled"), "prune": ("D", "◆", "pruned"),
-    "sparsify": ("s", "■", "sparse"), "quantize": ("P", "✚", "quantised"), "validate": ("o", "●", "shipped"),
+    "sparsify": ("s", "■", "sparse"), "cluster": ("h", "⬢", "clustered"),
+    "quantize": ("P", "✚", "quantised"), "validate": ("o", "●", "shipped"),
 }  # fmt: skip
 HEIGHT = 268.0
 

@@ -24,9 +24,6 @@ class Options(TfliteQuantize):
     """The recipe's step, and what the target says of its artifact."""
 
     buckets: Annotated[tuple[int, ...], Field(strict=False, min_length=1, description="text lengths, in tokens")]
-    per_channel: Annotated[
-        bool, Field(description="a scale for each output channel; false: one for each matrix, for tflite-runtime 2.14")
-    ] = True
 
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:

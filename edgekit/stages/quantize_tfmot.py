@@ -1,19 +1,21 @@
 """Quantisation-aware training by TensorFlow's optimisation toolkit: the model learns with its weights rounded to INT8.
 
-Jacob et al. 2018, arXiv:1712.05877, for the weights of the encoder layers' matrices and of the pooler. The runtime
-quantises activations as they come, so they have no ranges to learn. What this stage hands on lies on the grid that
-`quantize_tflite` rounds to.
+Jacob et al. 2018, arXiv:1712.05877, for the weights of the encoder layers' matrices and of the pooler. Where ranges of
+activations are static, the model learns with these rounded too, and the ranges follow what it computes. Weights that
+are zero stay zero, and weights that share few values go on to share them (PQAT, CQAT and PCQAT in the toolkit's words).
+What this stage hands on lies on the grid that `quantize_tflite` rounds to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from ..artifact import Artifact, Job, Outcome
-from ..steps import Quantize
+from .tflite_words import TfliteQuantize
 
 ACCEPTS = "keras"
 PRODUCES = "keras"
@@ -21,15 +23,20 @@ USES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "safetensors"
 EXTRA = "tflite"
 
 
-class Options(Quantize):
+class Options(TfliteQuantize):
     """The recipe's step, and what the texts are cut to."""
 
     max_tokens: Annotated[int, Field(ge=1, description="longest text, in tokens")]
 
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
-    """Train with the distillation loss on rounded weights; the best step may be the start. Zero weights stay zero."""
+    """Train with the distillation loss on rounded weights; the best step may be the start.
+
+    Raises ConfigError for a layer of `keep_float` that is not there.
+    """
+    from .int8_choice import calibration_texts, float_layers, static_ranges, weights_per_channel
     from .keras_training import Trainer, prepare
+    from .static_ranges import round_activations
     from .token_splits import read_split
     from .tokens import load_tokenizer
     from .twin import load_twin, save_twin
@@ -38,17 +45,24 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
     splits = read_split(job, tokenizer, "train"), read_split(job, tokenizer, "validation")
     twin, shape = load_twin(source.path)
-    model, settle, keep_zeros = _in_wrappers(twin)
-    result = Trainer(model, twin, splits, options, job, shape.pad_id, settle, after_step=keep_zeros).run()
+    per_channel = weights_per_channel(source, options.per_channel)
+    token_ids = calibration_texts(source, options, options.max_tokens, job)
+    ranges = static_ranges(twin, shape, token_ids, options, job)
+    kept = float_layers(twin, shape, token_ids, ranges, options, per_channel)
+    twin = round_activations(twin, shape, ranges, kept)
+    model, settle, keep = _in_wrappers(twin, kept, per_channel, source.metrics.get("clusters"))
+    result = Trainer(model, twin, splits, options, job, shape.pad_id, settle, after_step=keep).run()
     save_twin(twin, shape, job.work, source.path / "tokenizer.json")
-    return Outcome(
-        metrics={
-            f"validation_{splits[1].metric}_untrained": result.start_accuracy,
-            f"validation_{splits[1].metric}": result.best_accuracy,
-            "steps": result.step,
-            "best_step": result.best_step,
-        }
-    )
+    metrics = {
+        f"validation_{splits[1].metric}_untrained": result.start_accuracy,
+        f"validation_{splits[1].metric}": result.best_accuracy,
+        "steps": result.step,
+        "best_step": result.best_step,
+        "float_layers": list(kept),
+    }
+    if "clusters" in source.metrics:
+        metrics["clusters"] = source.metrics["clusters"]
+    return Outcome(metrics)
 
 
 class _NothingElse:
@@ -67,14 +81,14 @@ class _NothingElse:
         return False
 
 
-def _rounded_kernel() -> Any:
-    """The toolkit's description of a layer whose kernel alone is INT8, with a symmetric scale per output channel."""
+def _rounded_kernel(per_channel: bool) -> Any:
+    """The toolkit's description of a layer whose kernel alone is INT8, with symmetric scales."""
     from tensorflow_model_optimization.quantization import keras as toolkit
 
     class RoundedKernel(toolkit.QuantizeConfig):  # type: ignore[misc]
         def get_weights_and_quantizers(self, layer: Any) -> list[Any]:
-            quantizer = toolkit.quantizers.LastValueQuantizer(8, per_axis=True, symmetric=True, narrow_range=True)
-            return [(layer.kernel, quantizer)]
+            grid = {"per_axis": per_channel, "symmetric": True, "narrow_range": True}
+            return [(layer.kernel, toolkit.quantizers.LastValueQuantizer(8, **grid))]
 
         def set_quantize_weights(self, layer: Any, quantize_weights: Any) -> None:
             layer.kernel = quantize_weights[0]
@@ -94,38 +108,100 @@ def _rounded_kernel() -> Any:
     return RoundedKernel
 
 
-def _in_wrappers(twin: Any) -> tuple[Any, Callable[[], None], Callable[[], None]]:
-    """A copy of the twin in the toolkit's wrappers, what brings its weights back rounded, and what keeps zeros zero.
+def _in_wrappers(
+    twin: Any, kept: Collection[str], per_channel: bool, clusters: int | None
+) -> tuple[Any, Callable[[], None], Callable[[], None]]:
+    """A copy of the twin in the toolkit's wrappers, what brings back what ships, and what keeps zeros and clusters.
 
     The twin's token vectors are rounded here: they are not trained as a rule, and the model learns with what will ship.
     """
-    from tensorflow_model_optimization.quantization import keras as toolkit
+    from .tflite import on_grid
 
-    from .tflite import QUANTISED_FROM, on_grid
-    from .twin import import_keras
-
-    tf, keras = import_keras()
     word = twin.get_layer("word").embeddings
     word.assign(on_grid(word.numpy()))
-    kernels = {x.name: x.kernel for x in twin.layers if hasattr(x, "kernel")}
-    chosen = {name for name, kernel in kernels.items() if kernel.shape.num_elements() >= QUANTISED_FROM}
-    described = _rounded_kernel()
+    kernels = {name: twin.get_layer(name).kernel for name in _integer_layers(twin, kept)}
+    model, follow = _wrapped(twin, set(kernels), per_channel)
+    pairs = list(zip(twin.trainable_variables, model.trainable_variables, strict=True))
+    rounded = {id(kernel) for kernel in kernels.values()}
+    lasting = rounded | {id(twin.get_layer(name).kernel) for name in kept}
+    keepers = [_keeper(trained, _is_clustered(own, clusters)) for own, trained in pairs if id(own) in lasting]
+
+    def settle() -> None:
+        for own, trained in pairs:
+            if id(own) in rounded:
+                own.assign(on_grid(trained.numpy(), per_channel))
+            else:
+                own.assign(on_grid(trained.numpy()) if own is word else trained)
+        follow()
+
+    def keep() -> None:
+        for keeper in keepers:
+            keeper()
+
+    return model, settle, keep
+
+
+def _wrapped(twin: Any, chosen: Collection[str], per_channel: bool) -> tuple[Any, Callable[[], None]]:
+    """A copy of the twin whose `chosen` layers have rounded kernels, and whose ranges follow; and what copies these."""
+    from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
+    from tensorflow_model_optimization.quantization import keras as toolkit
+
+    from .keras_import import import_keras
+    from .static_ranges import ranges_of
+
+    _, keras = import_keras()
+    ranges = ranges_of(twin)
+    described = _rounded_kernel(per_channel)
+    grid = {"per_axis": False, "symmetric": False, "narrow_range": False}
 
     def annotate(layer: Any) -> Any:
+        if layer.name in ranges:
+            return QuantizeLayer(toolkit.quantizers.MovingAverageQuantizer(8, **grid), name=layer.name)
         return toolkit.quantize_annotate_layer(layer, described()) if layer.name in chosen else layer
 
     with toolkit.quantize_scope({described.__name__: described}):
         model = toolkit.quantize_apply(keras.models.clone_model(twin, clone_function=annotate), _NothingElse())
-    pairs = list(zip(twin.trainable_variables, model.trainable_variables, strict=True))
-    matrices = {id(word), *(id(kernels[name]) for name in chosen)}
-    masks = [(v, tf.cast(v != 0, tf.float32)) for own, v in pairs if id(own) in matrices - {id(word)}]
+    followed = {point: model.get_layer(point).quantizer_vars for point in ranges}
+    for point, ends in ranges.items():
+        for variable, end in zip((followed[point]["min_var"], followed[point]["max_var"]), ends, strict=True):
+            variable.assign(end)
 
-    def settle() -> None:
-        for own, trained in pairs:
-            own.assign(on_grid(trained.numpy()) if id(own) in matrices else trained)
+    def follow() -> None:
+        for point, found in followed.items():
+            twin.get_layer(point).set_weights([found["min_var"].numpy(), found["max_var"].numpy()])
 
-    def keep_zeros() -> None:
-        for variable, mask in masks:
-            variable.assign(variable * mask)
+    return model, follow
 
-    return model, settle, keep_zeros
+
+def _integer_layers(twin: Any, kept: Collection[str]) -> list[str]:
+    """The dense layers whose kernels become INT8: with static ranges those that round what they read."""
+    from .static_ranges import ranges_of
+    from .tflite import QUANTISED_FROM
+
+    ranges = ranges_of(twin)
+    kernels = {x.name: x.kernel for x in twin.layers if hasattr(x, "kernel") and x.name not in kept}
+    if ranges:
+        return [name for name in kernels if f"{name}.in" in ranges]
+    return [name for name, kernel in kernels.items() if kernel.shape.num_elements() >= QUANTISED_FROM]
+
+
+def _is_clustered(kernel: Any, clusters: int | None) -> bool:
+    return clusters is not None and len(np.unique(kernel.numpy())) <= clusters
+
+
+def _keeper(variable: Any, clustered: bool) -> Callable[[], None]:
+    """What a training step ends with: zeros are zero again, and weights of one cluster have their mean again."""
+    from .keras_import import import_keras
+
+    tf, _ = import_keras()
+    mask = tf.cast(variable != 0, tf.float32)
+    values, member = np.unique(variable.numpy(), return_inverse=True)
+    member = tf.constant(member.ravel(), tf.int32)
+
+    def keep() -> None:
+        variable.assign(variable * mask)
+        if clustered:
+            means = tf.math.unsorted_segment_mean(tf.reshape(variable, [-1]), member, len(values))
+            variable.assign(tf.reshape(tf.gather(means, member), variable.shape))
+
+    return keep

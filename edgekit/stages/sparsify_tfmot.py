@@ -55,7 +55,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     rising = max(2, round(RISING * planned_steps(len(splits[0].token_ids), options)))
     model, settle = _in_wrappers(twin, options, rising)
     result = Trainer(model, twin, splits, options, job, shape.pad_id, settle, counts_from=rising).run()
-    reached = _share_of_zeros(twin)
+    reached = share_of_zeros(twin)
     if reached < options.sparsity - TOLERANCE:
         raise StageError(f"sparsify: {reached:.4f} of the weights are zero, asked for {options.sparsity}")
     save_twin(twin, shape, job.work, source.path / "tokenizer.json")
@@ -85,7 +85,7 @@ def _in_wrappers(twin: Any, options: Options, rising: int) -> tuple[Any, Callabl
     """
     import tensorflow_model_optimization as tfmot
 
-    from .twin import import_keras
+    from .keras_import import import_keras
 
     _, keras = import_keras()
     every = max(1, (rising - 1) // MASK_UPDATES)
@@ -115,12 +115,13 @@ def _in_wrappers(twin: Any, options: Options, rising: int) -> tuple[Any, Callabl
     return model, settle
 
 
-def _share_of_zeros(model: Any) -> float:
+def share_of_zeros(model: Any) -> float:
+    """Of the weights of the encoder layers' matrices."""
     kernels = [layer.kernel.numpy() for layer in sparse_layers(model)]
     return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
 
 
-def deflated_bytes(model: Any) -> int:
+def deflated_bytes(model: Any, per_channel: bool = True) -> int:
     """Bytes of all weights, the matrices rounded to INT8, after DEFLATE (RFC 1951): what an archive would hold."""
     import zlib
 
@@ -129,7 +130,9 @@ def deflated_bytes(model: Any) -> int:
 
     packer = zlib.compressobj(6)
     size = 0
-    for variable in weight_names(model).values():
+    for name, variable in weight_names(model).items():
         values: np.ndarray[Any, Any] = variable.numpy()
-        size += len(packer.compress((round_to_int8(values)[0] if values.ndim == 2 else values).tobytes()))
+        if values.ndim == 2:
+            values, _ = round_to_int8(values, per_channel or not name.endswith(".kernel"))
+        size += len(packer.compress(values.tobytes()))
     return size + len(packer.flush())

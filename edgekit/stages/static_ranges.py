@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..shape import Shape
+from .keras_import import import_keras
 from .tokens import pad
-from .twin import build_twin, import_keras, rounding_at, rounding_layer, weight_names
+from .twin import build_twin, rounding_at, rounding_layer, weight_names
 
 #: Point of a twin -> smallest and largest value; 0 is between them.
 Ranges = Mapping[str, tuple[float, float]]

@@ -13,9 +13,9 @@ import numpy as np
 from ..artifact import Artifact, Job
 from ..errors import StageError
 from ..shape import Shape
+from .keras_import import import_keras
 from .static_ranges import ranges_of
 from .tflite_graph import with_float_layers
-from .twin import import_keras
 
 #: The converter leaves tensors with fewer numbers than this in float32.
 QUANTISED_FROM = 1024
@@ -52,7 +52,8 @@ def convert(model: Any, buckets: Sequence[int], int8: bool, scratch: Path, per_c
     Signatures take int32 `input_ids` and `attention_mask` [1, length] and answer float32 `logits` [1, labels].
     With `int8` the weights are INT8, with one scale per output channel of the dense layers (or one per matrix) and
     one per dimension of the token vectors. Where the twin rounds its activations, these are INT8 too, with its
-    ranges; else they are quantised as they come. The same model gives the same bytes. `scratch` is a folder for what the converter needs meanwhile. Raises StageError for too long a bucket.
+    ranges; else they are quantised as they come. The same model gives the same bytes. `scratch` is a folder for what
+    the converter needs meanwhile. Raises StageError for too long a bucket.
     """
     tf, _ = import_keras()
     longest = model.get_layer("position").input_dim

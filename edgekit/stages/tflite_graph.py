@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StageError
-from .twin import import_keras
+from .keras_import import import_keras
 
 DENSE = "FULLY_CONNECTED"
 #: Operators that compute nothing: they move numbers, or change how these are written.

@@ -1,16 +1,20 @@
-"""A recipe's words for INT8 on the TFLite lane: what the converter and the training toolkit have, and what they lack."""
+"""A recipe's words for INT8 on the TFLite lane: what converter and training toolkit have, and what they lack."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from ..steps import Quantize
 
 
 class TfliteQuantize(Quantize):
     """The recipe's step, without what NNCF alone can do."""
+
+    per_channel: Annotated[
+        bool, Field(description="a scale for each output channel; false: one for each matrix, for tflite-runtime 2.14")
+    ] = True
 
     @field_validator("smooth_quant", "bias_correction")
     @classmethod

@@ -39,8 +39,9 @@ def unchanged(point: str, x: Any) -> Any:
 def rounding_layer() -> Any:
     """The layer that rounds a tensor as INT8 with a fixed range does: 256 steps from `low` to `high`, 0 one of them."""
     tf, keras = import_keras()
+    layer: Any = keras.layers.Layer
 
-    class Rounding(keras.layers.Layer):  # type: ignore[misc]
+    class Rounding(layer):  # type: ignore[misc]
         def build(self, shape: Any) -> None:
             self.low = self.add_weight("low", (), initializer="zeros", trainable=False)
             self.high = self.add_weight("high", (), initializer="ones", trainable=False)

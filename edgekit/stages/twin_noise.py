@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..shape import Shape
+from .keras_import import import_keras
 from .layer_noise import Noise
 from .static_ranges import Ranges, copy_weights, is_rounded
 from .tflite import on_grid, query_scale
 from .tokens import pad
-from .twin import Pass, build_twin, import_keras, unchanged
+from .twin import Pass, build_twin, unchanged
 
 #: Texts that noise is measured over: the first ones of the calibration set.
 NOISE_TEXTS = 64
