@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-#: Versions that take each other, and the torch that reads the teacher.
-PEERS = ("optimum-intel[openvino]", "optimum-onnx[onnxruntime]", "torch", "transformers", "tokenizers")
+#: As their documentation says to install them; torch exports the teacher for ONNX Runtime.
+PEERS = ("optimum-intel[openvino]", "onnxruntime", "onnx", "onnxscript", "torch", "datasets")
 TEXTS, BLOCK, ROUNDS = 400, 50, 3
 CALIBRATION = 300
 
@@ -69,7 +69,10 @@ def install(venv: Path) -> None:
     if done.exists():
         return
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "--quiet", *PEERS], check=True)
+    pip = [venv / "bin" / "python", "-m", "pip"]
+    subprocess.run([*pip, "install", "--quiet", *PEERS], check=True)
+    # Nothing here reads images, and its operators do not fit every build of torch, at which transformers stumbles.
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "torchvision"], check=True)
     done.touch()
 
 
@@ -189,12 +192,15 @@ def open_onnxruntime(given: argparse.Namespace) -> tuple[Logits, dict[str, Any]]
     folder = exported(given, "onnxruntime-int8")
     path = folder / "model.onnx"
     if not path.exists():
-        from optimum.onnxruntime import ORTModelForSequenceClassification
-
-        plain = exported(given, "onnx")
-        ORTModelForSequenceClassification.from_pretrained(given.teacher, export=True).save_pretrained(plain)
         folder.mkdir(parents=True, exist_ok=True)
-        quantize_dynamic(plain / "model.onnx", path, weight_type=QuantType.QInt8)
+        import onnx
+
+        plain = folder / "float.onnx"
+        export_onnx(given, plain)
+        model = onnx.load(plain)
+        del model.graph.value_info[:]  # the exporter's shapes, with which quantize_dynamic's own disagree
+        onnx.save(model, plain)
+        quantize_dynamic(plain, path, weight_type=QuantType.QInt8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -205,6 +211,20 @@ def open_onnxruntime(given: argparse.Namespace) -> tuple[Logits, dict[str, Any]]
         return session.run(None, {k: v for k, v in tokenize(text).items() if k in names})[0][0]
 
     return answer, facts_of(f"onnxruntime {onnxruntime.__version__}", folder)
+
+
+def export_onnx(given: argparse.Namespace, path: Path) -> None:
+    """The teacher as ONNX with open lengths."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(given.teacher, dtype=torch.float32).eval()
+    feeds = dict(tokenizer(given, "pt")(["a text to export with", "and one that is longer than it"]))
+    open_axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=512)}
+    torch.onnx.export(
+        model, kwargs=feeds, f=path, input_names=list(feeds), output_names=["logits"], dynamo=True, external_data=False,
+        dynamic_shapes=dict.fromkeys(feeds, open_axes),
+    )  # fmt: skip
 
 
 WORKERS: dict[str, Callable[[argparse.Namespace], tuple[Logits, dict[str, Any]]]] = {
@@ -220,7 +240,7 @@ def tokenizer(given: argparse.Namespace, tensors: str) -> Callable[[str], Any]:
     from transformers import AutoTokenizer
 
     found = AutoTokenizer.from_pretrained(given.teacher)
-    return lambda text: found(text, truncation=True, max_length=128, return_tensors=tensors)
+    return lambda text: found(text, truncation=True, max_length=128, padding=True, return_tensors=tensors)
 
 
 def exported(given: argparse.Namespace, name: str) -> Path:
