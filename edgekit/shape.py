@@ -26,6 +26,10 @@ HEADS: dict[Answers, str] = {
 }  # fmt: skip
 
 
+#: What config.json says besides of a model that answers for texts, but not with one label.
+PROBLEMS = {"text_regression": "regression", "multi_label_classification": "multi_label_classification"}
+
+
 @dataclass(frozen=True)
 class LayerShape:
     """One transformer layer: `heads` of `head_dim` each, and `ffn` feed-forward neurons."""
@@ -51,6 +55,7 @@ class Shape:
     pad_id: int = 0
     dropout: float = 0.1
     answers: Answers = "text"
+    problem: str | None = None  # one of PROBLEMS; None: one label
     separator: int | None = None  # of pairs: the token after which the second text begins; None: single texts
     embedding: int | None = None  # width of the token vectors where a projection widens them to `hidden`
 
@@ -94,6 +99,7 @@ class Shape:
             "pad_token_id": self.pad_id,
             "id2label": labels,
             "label2id": {name: i for i, name in enumerate(self.labels)},
+            **({"problem_type": self.problem} if self.problem else {}),
         }
         first = self.layers[0]
         if self.family == "distilbert":
@@ -171,6 +177,11 @@ def answers_of(config: dict[str, Any]) -> Answers | None:
     return next((kind for kind, end in HEADS.items() if any(name.endswith(end) for name in names)), None)
 
 
+def problem_of(config: dict[str, Any]) -> str | None:
+    """Which of PROBLEMS a fine-tuned model is for; None for one label, and for other tasks."""
+    return PROBLEMS.get(task_of(config) or "")
+
+
 def read_shape(folder: Path) -> Shape:
     """The shape of a BERT or DistilBERT folder. Raises ConfigError for another architecture."""
     config = read_config(folder)
@@ -203,6 +214,7 @@ def read_shape(folder: Path) -> Shape:
         pad_id=int(config.get("pad_token_id") or 0),
         dropout=float(config.get(names[5], 0.1)),
         answers=answers_of(config) or "text",
+        problem=problem_of(config),
         embedding=own.get("embedding"),
         separator=own.get("separator"),
     )

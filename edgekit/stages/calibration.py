@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..artifact import Job
-from ..tasks import text_classification
-from .token_splits import read_token_ids
+from .token_splits import BY_TEXT, read_token_ids
 from .window_splits import BY_TOKEN, task_of
 
 #: Training texts that the calibration texts are drawn from: the first ones, which stand in random order.
@@ -27,7 +26,17 @@ def _labels(job: Job, rows: int) -> np.ndarray[Any, Any]:
     dataset = job.earlier["dataset"].path
     if task_of(dataset) in BY_TOKEN:
         return np.zeros(rows, np.int64)
-    return text_classification.load(dataset, "train", POOL).labels
+    return strata(BY_TEXT[task_of(dataset)].load(dataset, "train", POOL).labels)
+
+
+def strata(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What each row is like, as a number: its label; of a value its tenth of them; of several labels which they are."""
+    if labels.dtype == np.int64:
+        return labels
+    kinds: np.ndarray[Any, Any] = np.unique(labels, axis=0, return_inverse=True)[1].ravel()
+    if labels.shape[1] == 1:
+        kinds = np.searchsorted(np.quantile(labels, np.arange(1, 10) / 10), labels[:, 0], side="right")
+    return kinds
 
 
 def calibration_rows(lengths: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], count: int, seed: int) -> list[int]:

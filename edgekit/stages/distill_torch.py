@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
-from ..shape import answers_of, label_names, read_config
+from ..shape import answers_of, label_names, problem_of, read_config
 from ..tasks.columns import Wanted
 from .layers import chosen_layers
 from .tokens import Text, check_tokenizer, load_tokenizer, separator_of
@@ -41,12 +41,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     folder = job.inputs.get("student")
     origin, path = (folder or source.path) / "tokenizer.json", job.work / "tokenizer.json"
+    read_config(origin.parent)  # a folder without one is no model's, whatever else it lacks
     write_tokenizer(origin.parent, path)
     tokenizer = load_tokenizer(path, options.max_tokens)
     texts = read_texts(job, "train")
     if folder:
         theirs, separator = read_config(source.path), separator_of(texts, tokenizer, origin)
-        student = load_encoder(folder, job.seed, label_names(theirs), answers_of(theirs), separator)
+        student = load_encoder(folder, job.seed, label_names(theirs), answers_of(theirs), separator, problem_of(theirs))
         notes: tuple[str, ...] = ()
     else:
         teacher = load_encoder(source.path)
@@ -65,8 +66,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         columns = Wanted(options.text_column, None, options.pair_column)
         more, told = find_more_texts(texts, tokenizer, options, columns, job)
         notes += told
-        training = add_texts(training, more, tokenizer, options, job) if more else training
     teacher_ids = teacher_tokens(tokenizer, [*texts, *more], options, job)
+    if more and isinstance(training, TokenSplit):
+        training = add_texts(training, more, tokenizer, options, job)
     objective = make_objective(student, teacher_ids, training, options, job)
     result = train(student, training, validation, options, job, student.shape.pad_id, objective=objective)
     save_encoder(student, job.work, path)

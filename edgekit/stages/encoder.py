@@ -219,18 +219,21 @@ def hf_names(shape: Shape) -> dict[str, str]:
 
 def load_encoder(
     folder: Path, seed: int = 0, labels: tuple[str, ...] | None = None, answers: Answers | None = None,
-    separator: int | None = None,
+    separator: int | None = None, problem: str | None = None,
 ) -> Encoder:  # fmt: skip
     """The classifier of a Hugging Face folder, in float32 and evaluation mode.
 
     A base checkpoint has no classifier and maybe no pooler: they start fresh from `seed`. `labels` asks for these
     labels instead of the folder's own; where their number differs, the classifier starts fresh too; so it does where
-    `answers` asks for another kind of answers than the folder's. `separator` makes it a model of pairs; else
-    config.json says whether it is one.
+    `answers` or `problem` asks for another kind of answers than the folder's. `separator` makes it a model of pairs;
+    else config.json says whether it is one.
     Raises ConfigError for another architecture, a missing or damaged file, and a tensor of another shape.
     """
     shape = read_shape(folder)
     fresh_classifier = (labels is not None and len(labels) != len(shape.labels)) or answers not in (None, shape.answers)
+    if problem is not None:
+        fresh_classifier = fresh_classifier or problem != shape.problem
+        shape = replace(shape, problem=problem)
     if answers is not None:
         shape = replace(shape, answers=answers)
     if labels is not None:

@@ -57,12 +57,14 @@ def _knows_types(model: Any) -> bool:
 
 
 def load_hf_classifier(
-    folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int, separator: int | None = None
-) -> HfClassifier:
+    folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int, separator: int | None = None,
+    problem: str | None = None,
+) -> HfClassifier:  # fmt: skip
     """The classifier of a folder that transformers knows, in float32; what a base checkpoint lacks starts from `seed`.
 
-    `separator` makes it one of pairs; else config.json says. Raises ConfigError, naming the folder, for one that
-    transformers cannot read, whose classifier has another number of labels, or whose positions end before `max_tokens`.
+    `separator` makes it one of pairs, `problem` (as in config.json) one that answers with a value or several labels;
+    else config.json says. Raises ConfigError, naming the folder, for one that transformers cannot read, whose
+    classifier has another number of labels, or whose positions end before `max_tokens`.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
@@ -72,6 +74,7 @@ def load_hf_classifier(
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
             id2label=dict(enumerate(labels)), label2id={name: at for at, name in enumerate(labels)},
+            **({"problem_type": problem} if problem else {}),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"{folder}: transformers cannot load it: {str(error).strip().splitlines()[0]}") from None

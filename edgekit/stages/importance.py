@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from ..steps import Training
 from .encoder import Encoder
+from .text_losses import by_label_loss
 from .token_losses import by_token_loss
 from .token_splits import Split
 from .tokens import inference_batches, pad
@@ -61,9 +62,11 @@ def taylor_importance(model: Encoder, split: Split, samples: int) -> Importance:
 
 
 def task_loss(logits: Tensor, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
-    """The labels' cross-entropy, summed over the rows."""
+    """The labels' cross-entropy, or squared difference, summed over the rows."""
     if isinstance(split, WindowSplit):
         return by_token_loss(logits, split, rows, Training()) * len(rows)
+    if split.task != "text_classification":
+        return by_label_loss(logits, split, rows) * len(rows)
     return functional.cross_entropy(logits, torch.from_numpy(split.labels[rows]), reduction="sum")
 
 

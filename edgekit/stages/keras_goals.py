@@ -40,10 +40,13 @@ def goal_of(split: Split, options: Distillation) -> Goal:
         if split.teacher_logits is None:
             raise StageError("training: needs the teacher's logits, and the job has no teacher")
 
-        def of_texts(student: Any, teacher: Any, labels: Any) -> Any:
-            return distillation_loss(student, teacher, labels, options.temperature, options.alpha)
+        by_text = TEXT_LOSSES[split.task]
 
-        return Goal([logits, tf.TensorSpec([None], tf.int64)], _of_texts, of_texts)
+        def of_texts(student: Any, teacher: Any, labels: Any) -> Any:
+            return by_text(student, teacher, labels, options.temperature, options.alpha)
+
+        labels = tf.TensorSpec([None], tf.int64) if split.task == "text_classification" else logits
+        return Goal([logits, labels], _of_texts, of_texts)
     by_token = span_loss if split.of_spans else tag_loss
 
     def of_windows(student: Any, teacher: Any, labels: Any, asked: Any, taught: Any) -> Any:
@@ -75,6 +78,33 @@ def distillation_loss(student: Any, teacher: Any, labels: Any, temperature: floa
     divergence = tf.reduce_mean(_divergence(student, teacher, temperature))
     hard = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=student))
     return alpha * temperature**2 * divergence + (1 - alpha) * hard
+
+
+def value_distillation_loss(student: Any, teacher: Any, labels: Any, temperature: float, alpha: float) -> Any:
+    """`losses.value_distillation_loss`, of values [batch, 1]: squared differences, whatever the temperature."""
+    tf, _ = import_keras()
+    soft, hard = (tf.reduce_mean(tf.square(student - wanted)) for wanted in (teacher, labels))
+    return alpha * soft + (1 - alpha) * hard
+
+
+def set_distillation_loss(student: Any, teacher: Any, labels: Any, temperature: float, alpha: float) -> Any:
+    """`losses.set_distillation_loss`; logits and labels, 0 or 1, are [batch, labels]."""
+    tf, _ = import_keras()
+    chance = tf.sigmoid(teacher / temperature)
+
+    def against(wanted: Any, logits: Any) -> Any:
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits))
+
+    divergence = against(chance, student / temperature) - against(chance, teacher / temperature)
+    return alpha * temperature**2 * divergence + (1 - alpha) * against(labels, student)
+
+
+#: Of models that answer for whole texts, by task.
+TEXT_LOSSES = {
+    "text_classification": distillation_loss,
+    "text_regression": value_distillation_loss,
+    "multi_label_classification": set_distillation_loss,
+}
 
 
 def span_loss(student: Any, teacher: Any, taught: Any, spans: Any, asked: Any, temperature: float, alpha: float) -> Any:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: The label of a text that has none: only the teacher's answer counts there.
+#: The label of a text that has none: only the teacher's answer counts there. Where labels are floats, not a number is.
 UNLABELLED = -1
 
 #: Instead of minus infinity, with which a divergence of what is masked in both would be no number.
@@ -47,6 +47,49 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """The labels' cross-entropy: a sum over the texts that have one, over the number of all texts."""
     summed = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
     return summed / len(labels)
+
+
+def value_loss(values: Tensor, labels: Tensor) -> Tensor:
+    """The mean squared difference of values and labels [batch, 1]; a text whose label is not a number adds 0."""
+    apart = torch.where(labels.isnan(), 0.0, values - labels)
+    return apart.square().sum() / len(labels)
+
+
+def value_distillation_loss(
+    student: Tensor, teacher: Tensor, labels: Tensor, alpha: float, response: float = 1.0
+) -> Tensor:
+    """alpha * response * mean squared difference to the teacher's values + (1 - alpha) * that to the labels.
+
+    All are [batch, 1]. The squared difference of the outputs themselves is how Ba & Caruana (2014, arXiv:1312.6184,
+    eq. 1) distil, and TinyBERT (Jiao et al. 2020, arXiv:1909.10351) where the task is a regression, GLUE's STS-B.
+    """
+    return alpha * response * value_loss(student, teacher) + (1 - alpha) * value_loss(student, labels)
+
+
+def set_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The binary cross-entropy of each label, 0 or 1, [batch, labels]: the mean over labels and texts.
+
+    A text whose labels are not numbers adds 0.
+    """
+    known = labels.isnan().logical_not()
+    each = functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
+    return torch.where(known, each, 0.0).sum() / labels.numel()
+
+
+def set_distillation_loss(
+    student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float, response: float = 1.0
+) -> Tensor:
+    """alpha * response * T^2 * KL of each label's two outcomes + (1 - alpha) * binary cross-entropy with the labels.
+
+    Logits are [batch, labels]. A label's divergence is KL((p, 1 - p) || (q, 1 - q)) with p = sigmoid(teacher / T) and
+    q = sigmoid(student / T): one against the rest, as Yang et al. 2023 (arXiv:2308.06453) distil several labels; the
+    mean over labels and texts, so that it stands against the cross-entropy whatever the number of labels.
+    """
+    own, wanted = student / temperature, teacher / temperature
+    chance = wanted.sigmoid()
+    divergence = chance * (functional.logsigmoid(wanted) - functional.logsigmoid(own))
+    divergence = divergence + (1 - chance) * (functional.logsigmoid(-wanted) - functional.logsigmoid(-own))
+    return alpha * response * temperature**2 * divergence.mean() + (1 - alpha) * set_loss(student, labels)
 
 
 def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

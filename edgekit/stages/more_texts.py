@@ -19,11 +19,11 @@ from ..errors import ConfigError
 from ..shape import FAMILIES, label_names, read_config
 from ..steps import Augment, Distill
 from ..tables import read_table
-from ..tasks import text_classification
 from ..tasks.columns import Wanted, unlabelled_texts
+from ..tasks.texts import read_texts
 from .encoder import load_encoder, predict
 from .loss_checks import MASKS, check_words, no_mask
-from .losses import UNLABELLED
+from .text_losses import unknown_labels
 from .token_splits import TokenSplit
 from .tokens import Text, encode, load_tokenizer
 from .training import uses_bfloat16
@@ -46,7 +46,7 @@ def find_more_texts(
     known = {_folded(text) for text in (*texts, *_texts(job, "validation"), *_texts(job, "test"))}
     file = job.inputs.get("unlabelled")
     if file:
-        pairs = not isinstance(texts[0], str)
+        pairs = bool(texts) and not isinstance(texts[0], str)
         column, found = unlabelled_texts(read_table(file, columns.texts), columns, pairs)
         fresh: dict[str, Text] = {}
         for text in found:
@@ -93,11 +93,11 @@ def add_texts(training: TokenSplit, more: Sequence[Text], tokenizer: Any, option
     """The training split with more texts, their labels unknown; the teachers' answers are computed here."""
     assert training.teacher_logits is not None
     logits = _answers(more, int(tokenizer.truncation["max_length"]), options, job)
-    unknown = np.full(len(more), UNLABELLED, dtype=np.int64)
     return TokenSplit(
         training.token_ids + encode(tokenizer, more),
-        np.concatenate([training.labels, unknown]),
+        np.concatenate([training.labels, unknown_labels(training, len(more))]),
         np.concatenate([training.teacher_logits, logits]),
+        training.task,
     )
 
 
@@ -123,7 +123,7 @@ def augment(texts: Sequence[Text], folder: Path, max_tokens: int, options: Augme
         for _ in range(options.copies)
         for part, e in zip(parts, encodings, strict=True)
     ]
-    if isinstance(texts[0], str):
+    if not texts or isinstance(texts[0], str):
         return [*copies]
     return list(zip(copies[::2], copies[1::2], strict=True))
 
@@ -235,4 +235,4 @@ def _load_other(folder: Path, labels: tuple[str, ...], max_tokens: int) -> Any:
 
 def _texts(job: Job, split: str) -> Sequence[Text]:
     dataset = job.earlier["dataset"].path
-    return text_classification.load(dataset, split).texts if (dataset / f"{split}.jsonl").exists() else []
+    return read_texts(dataset, split) if (dataset / f"{split}.jsonl").exists() else []

@@ -17,6 +17,7 @@ from .encoder import Encoder, load_encoder
 from .layers import map_layers
 from .loss_checks import by_token, other_tokens
 from .shrink import keep_layers
+from .text_losses import by_label_loss, by_text_loss
 from .token_losses import by_token_loss
 from .token_splits import Split, read_token_ids
 from .tokens import Text, encode, load_tokenizer, pad
@@ -125,11 +126,9 @@ class Objective(nn.Module):  # type: ignore[misc]
         alpha, weight = self.options.alpha, self.weights.get("response", 0.0)
         if isinstance(self.training_rows, WindowSplit):
             return by_token_loss(logits, self.training_rows, rows, self.options, weight)
-        labels = torch.from_numpy(self.training_rows.labels[rows])
         if self.training_rows.teacher_logits is None or not weight:
-            return (1 - alpha) * losses.label_loss(logits, labels)
-        teacher = torch.from_numpy(self.training_rows.teacher_logits[rows])
-        return losses.distillation_loss(logits, teacher, labels, self.options.temperature, alpha, weight)
+            return (1 - alpha) * by_label_loss(logits, self.training_rows, rows)
+        return by_text_loss(logits, self.training_rows, rows, self.options, weight)
 
     def _traced_teacher(self, rows: np.ndarray[Any, Any]) -> Trace:
         """What the teacher computes on the way over the texts of these rows."""

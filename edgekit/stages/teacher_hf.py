@@ -17,8 +17,10 @@ import numpy as np
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
-from ..shape import FAMILIES, LayerShape, Shape, is_classifier, label_names, read_config
-from ..tasks import text_classification
+from ..shape import FAMILIES, PROBLEMS, LayerShape, Shape, is_classifier, label_names, read_config
+from ..shape import task_of as model_task
+from ..tasks.texts import read_texts, task_of
+from .token_splits import BY_TEXT
 from .tokens import Text, check_tokenizer, count_truncated, encode, load_tokenizer, separator_of
 from .vocabulary import make_wordpiece
 
@@ -66,40 +68,39 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     file; and for a base checkpoint under fine_tune = "never".
     """
     dataset = job.earlier["dataset"].path
+    task = task_of(dataset)
     texts: dict[str, Sequence[Text]] = {
-        split: text_classification.load(dataset, split).texts
+        split: read_texts(dataset, split)
         for split in ("train", "validation", "test")
         if (dataset / f"{split}.jsonl").exists()
     }
-    validation = text_classification.load(dataset, "validation")
+    validation = BY_TEXT[task].load(dataset, "validation")
     folders: list[Path | None] = [*in_order(job.inputs)] or [None]  # None: the sample task's
-    first, *others = [_ask(number, folder, texts, validation, options, job) for number, folder in enumerate(folders, 1)]
+    names = validation.label_names
+    first, *others = [_ask(at, folder, task, texts, names, options, job) for at, folder in enumerate(folders, 1)]
     logits = {
         split: np.mean([one.logits[split] for one in (first, *others)], axis=0) if others else answers
         for split, answers in first.logits.items()
     }
     for split, answers in logits.items():
         np.save(job.work / f"logits_{split}.npy", answers)
-    scores = text_classification.score(logits["validation"], validation.labels)
-    metrics = {
-        **first.metrics,
-        "validation_accuracy": scores["accuracy"],
-        "validation_macro_f1": scores["macro_f1"],
-    }
+    scores = BY_TEXT[task].score(logits["validation"], validation.labels)
+    metrics = {**first.metrics, **{f"validation_{name}": x for name, x in scores.items() if name != "count"}}
     count = sum(len(part) for part in texts.values())
     truncated = metrics["truncated_texts"]
     long = f"{truncated} of {count} texts have more than {options.max_tokens} tokens and lose their end"
     notes: tuple[str, ...] = (long,) if truncated else ()
-    alone = [text_classification.score(x.logits["validation"], validation.labels)["accuracy"] for x in (first, *others)]
+    metric = BY_TEXT[task].METRIC
+    alone = [BY_TEXT[task].score(x.logits["validation"], validation.labels)[metric] for x in (first, *others)]
     count = len(validation.label_names)
-    if all(re.fullmatch(r"LABEL_\d+", name) for name in validation.label_names):
+    if task == "text_classification" and all(re.fullmatch(r"LABEL_\d+", name) for name in validation.label_names):
         notes += tuple(_below_chance(number, own, count) for number, own in enumerate(alone, 1) if own < 1 / count)
     if not others:
         return Outcome(metrics, notes)
-    metrics["validation_accuracy_alone"] = alone
+    metrics[f"validation_{metric}_alone"] = alone
     metrics["licences"] = [x.metrics["licence"] for x in (first, *others)]
-    told = f"the logits of {len(alone)} teachers are averaged; validation accuracy alone: "
-    return Outcome(metrics, (*notes, told + ", ".join(f"{accuracy:.4f}" for accuracy in alone)))
+    told = f"the logits of {len(alone)} teachers are averaged; validation {metric} alone: "
+    return Outcome(metrics, (*notes, told + ", ".join(f"{score:.4f}" for score in alone)))
 
 
 def in_order(inputs: Mapping[str, Path]) -> list[Path]:
@@ -124,7 +125,7 @@ class _Answers:
 
 
 def _ask(
-    number: int, folder: Path | None, texts: Mapping[str, Sequence[Text]], validation: text_classification.Examples,
+    number: int, folder: Path | None, task: str, texts: Mapping[str, Sequence[Text]], labels: tuple[str, ...],
     options: Options, job: Job,
 ) -> _Answers:  # fmt: skip
     """Write one teacher's folder, trained where it has to be, and answer every split.
@@ -142,17 +143,17 @@ def _ask(
             json.dumps(make_wordpiece(map(str, texts["train"]), SAMPLE_VOCABULARY), ensure_ascii=False), "utf-8"
         )
         tokenizer = load_tokenizer(path, options.max_tokens)
-        model = _new_model(tokenizer.get_vocab_size(), options.max_tokens, validation.label_names, job.seed)
+        model = _new_model(tokenizer.get_vocab_size(), options.max_tokens, labels, job.seed)
         own = {k: v for k, v in SAMPLE_TRAINING.items() if k not in options.model_fields_set}
         options, tune = options.model_copy(update=own), True
     else:
         from .hf_model import write_tokenizer
 
-        tune = _must_tune(folder, options, validation.label_names)
+        tune = _must_tune(folder, options, task, labels)
         write_tokenizer(folder, path)
         tokenizer = load_tokenizer(path, options.max_tokens)
         separator = separator_of(texts["train"], tokenizer, folder / "tokenizer.json")
-        model = _read_model(folder, validation.label_names, job.seed, options.max_tokens, separator)
+        model = _read_model(folder, labels, job.seed, options.max_tokens, separator, PROBLEMS.get(task))
         check_tokenizer(folder / "tokenizer.json", tokenizer, model.vocabulary, model.positions)
     trained = _train(model, tokenizer, options, job) if tune else {}
     model.save(job.work)
@@ -179,14 +180,16 @@ def read_licence(card: Path) -> str | None:
     return stated[1].strip("'\"[],") if stated else None
 
 
-def _must_tune(folder: Path, options: Options, labels: tuple[str, ...]) -> bool:
-    """Whether it is trained first. Raises ConfigError for one that is taken as it is and answers other labels."""
+def _must_tune(folder: Path, options: Options, task: str, labels: tuple[str, ...]) -> bool:
+    """Whether it is trained first. Raises ConfigError for one that is taken as it is and answers something else."""
     config = read_config(folder)
     tuned = is_classifier(config)
     if options.fine_tune == "never" and not tuned:
         raise ConfigError(f"{folder}: has no classifier yet, and teacher.fine_tune is 'never'; possible: 'auto'")
     tune = options.fine_tune == "always" or not tuned
-    if not tune and label_names(config) != labels:
+    if not tune:
+        check_answers(folder, config, task)
+    if not tune and label_names(config) != labels and task != "text_regression":
         raise ConfigError(
             f"{folder}: its labels are {', '.join(label_names(config))}, those of the data {', '.join(labels)}; "
             "possible: teacher.fine_tune = 'always', or a classifier of the same labels in the same order"
@@ -194,17 +197,27 @@ def _must_tune(folder: Path, options: Options, labels: tuple[str, ...]) -> bool:
     return tune
 
 
+def check_answers(folder: Path, config: Mapping[str, Any], task: str) -> None:
+    """Raises ConfigError where a fine-tuned model's task is another than the data's."""
+    theirs = model_task(dict(config))
+    if theirs != task:
+        raise ConfigError(
+            f"{folder}: is a model for {theirs}, but the data are for {task}; possible: teacher.fine_tune = 'always', "
+            f"or a model for {task}"
+        )
+
+
 def _read_model(
-    folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int, separator: int | None
+    folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int, separator: int | None, problem: str | None
 ) -> _Classifier:
     """The user's model, with the dataset's label names."""
     if read_config(folder)["model_type"] in FAMILIES:
         from .encoder import load_encoder
 
-        return _own(load_encoder(folder, seed, labels, separator=separator))
+        return _own(load_encoder(folder, seed, labels, separator=separator, problem=problem))
     from .hf_model import load_hf_classifier, save_hf_classifier
 
-    model = load_hf_classifier(folder, labels, seed, max_tokens, separator)
+    model = load_hf_classifier(folder, labels, seed, max_tokens, separator, problem)
     return _Classifier(
         model, model.vocabulary, max_tokens, model.pad_id, model.parameters_count, None,
         save=lambda work: save_hf_classifier(model, work),

@@ -4,30 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from ..artifact import Job
-from ..tasks import text_classification
+from ..tasks import multi_label_classification, text_classification, text_regression, texts
 from .teacher_outputs import teacher_logits
 from .tokens import Text, encode
 from .window_splits import BY_TOKEN, WindowSplit, read_windows, task_of, texts_of, windows_of
 
+#: The tasks that answer for whole texts.
+BY_TEXT: dict[str, ModuleType] = {
+    "text_classification": text_classification, "text_regression": text_regression,
+    "multi_label_classification": multi_label_classification,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """One row per text: token ids, label id (int64), and the teacher's logits (float32 [texts, labels]) if known."""
+    """One row per text: token ids, labels, and the teacher's logits (float32 [texts, labels]) if known.
 
-    metric: ClassVar[str] = text_classification.METRIC
+    Labels are those of the task's examples: ids int64 [texts], or float32 [texts, labels].
+    """
 
     token_ids: list[list[int]]
-    labels: np.ndarray[Any, np.dtype[np.int64]]
+    labels: np.ndarray[Any, Any]
     teacher_logits: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    task: str = "text_classification"
+
+    @property
+    def metric(self) -> str:
+        """The headline's name."""
+        return str(BY_TEXT[self.task].METRIC)
 
     def score(self, logits: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, float]:
         """The task's metrics of logits [texts, labels]."""
-        return text_classification.score(logits, self.labels)
+        found: dict[str, float] = BY_TEXT[self.task].score(logits, self.labels)
+        return found
 
 
 #: What a training stage is given: texts with a label each, or windows that are answered by token.
@@ -39,17 +54,17 @@ def read_split(job: Job, tokenizer: Any, split: str) -> Split:
     task = task_of(job.earlier["dataset"].path)
     if task in BY_TOKEN:
         return read_windows(job, tokenizer, task, split)
-    examples = text_classification.load(job.earlier["dataset"].path, split)
+    examples = BY_TEXT[task].load(job.earlier["dataset"].path, split)
     teacher = job.earlier.get("teacher")
     logits = None if teacher is None else teacher_logits(teacher, split, len(examples.texts))
-    return TokenSplit(encode(tokenizer, examples.texts), examples.labels, logits)
+    return TokenSplit(encode(tokenizer, examples.texts), examples.labels, logits, task)
 
 
 def read_texts(job: Job, split: str) -> Sequence[Text]:
     """The text, or the pair of texts, of each example of a split of the job's dataset."""
     dataset = job.earlier["dataset"].path
     task = task_of(dataset)
-    return texts_of(task, dataset, split) if task in BY_TOKEN else text_classification.load(dataset, split).texts
+    return texts_of(task, dataset, split) if task in BY_TOKEN else texts.read_texts(dataset, split)
 
 
 def read_token_ids(job: Job, tokenizer: Any, split: str, limit: int | None = None) -> Sequence[list[int]]:
@@ -58,4 +73,4 @@ def read_token_ids(job: Job, tokenizer: Any, split: str, limit: int | None = Non
     task = task_of(dataset)
     if task in BY_TOKEN:
         return windows_of(tokenizer, task, BY_TOKEN[task].load(dataset, split, limit))
-    return encode(tokenizer, text_classification.load(dataset, split, limit).texts)
+    return encode(tokenizer, texts.read_texts(dataset, split, limit))

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from ..artifact import Job
 from ..atomic import write_bytes
 from ..errors import StageError
-from ..steps import Distillation, Training, WeightedDistillation
+from ..steps import Training, WeightedDistillation
 from .encoder import predict
-from .losses import distillation_loss, label_loss
+from .text_losses import by_text_loss
 from .token_losses import by_token_loss
 from .token_splits import Split
 from .tokens import pad, training_batches
@@ -86,11 +86,12 @@ def train(
 ) -> TrainResult:
     """Train `model` in place and leave it at the step that was best on the validation split (score, then loss).
 
-    `model(ids, mask)` answers logits [batch, labels], or by token [batch, tokens, labels]. The loss is distillation's where the training texts have
-    teacher logits and the options say how, else cross-entropy. AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101),
-    linear warm-up, then linear decay to 0. `after_step(step)` runs after each optimizer step: masks, for instance.
-    An `objective` stands in for that loss: `objective(model, ids, mask, rows)` answers the loss of a batch of training
-    rows, and its own parameters train along; the validation split is judged by the first loss all the same.
+    `model(ids, mask)` answers logits [batch, labels], or by token [batch, tokens, labels]. The loss is distillation's
+    where the training texts have teacher logits and the options say how, else that of the labels (`text_losses`,
+    `token_losses`). AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), linear warm-up, then linear decay to 0.
+    `after_step(step)` runs after each optimizer step: masks, for instance. An `objective` stands in for that loss:
+    `objective(model, ids, mask, rows)` answers the loss of a batch of training rows, and its own parameters train
+    along; the validation split is judged by the first loss all the same.
     Goes on from the checkpoint in `job.checkpoints`. Raises StageError where the loss is no longer a finite number.
     """
     return _Loop(model, training, validation, options, job, pad_id, after_step, objective).run()
@@ -195,12 +196,8 @@ class _Loop:
     def _loss(self, logits: Tensor, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
         if isinstance(split, WindowSplit):
             return by_token_loss(logits, split, rows, self.options)
-        labels = torch.from_numpy(split.labels[rows])
-        if split.teacher_logits is None or not isinstance(self.options, Distillation):
-            return label_loss(logits, labels)
-        teacher = torch.from_numpy(split.teacher_logits[rows])
         weight = self.options.losses.response if isinstance(self.options, WeightedDistillation) else 1.0
-        return distillation_loss(logits, teacher, labels, self.options.temperature, self.options.alpha, weight or 1.0)
+        return by_text_loss(logits, split, rows, self.options, weight or 1.0)
 
     def _evaluate(self, at: _Progress) -> None:
         """Look at the validation split and keep the parameters if it was never better."""

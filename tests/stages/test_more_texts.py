@@ -18,6 +18,7 @@ from edgekit.errors import ConfigError
 from edgekit.stages import distill_torch, teacher_hf
 from edgekit.stages.vocabulary import make_wordpiece
 from edgekit.steps import Augment
+from edgekit.tasks.columns import FOUND
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("one_thread")]
 
@@ -95,7 +96,7 @@ def test_both_teachers_answer_the_texts_without_labels(tmp_path: Path, earlier: 
     tokenizer = load_tokenizer(earlier["teacher"].path / "tokenizer.json", 16)
     chosen = options()
     training = read_split(job, tokenizer, "train")
-    more, notes = find_more_texts([], tokenizer, chosen, None, job)
+    more, notes = find_more_texts([], tokenizer, chosen, FOUND, job)
     assert more == new
     assert notes == (
         "2 unlabelled texts from column 'text' teach too; 6 others are in the data already, or stand there twice",
@@ -165,7 +166,7 @@ def test_copies_that_change_nothing_or_say_what_is_held_out_are_left_out(
     monkeypatch.setattr(more_texts, "augment", lambda *_: drawn)
     tokenizer = load_tokenizer(earlier["teacher"].path / "tokenizer.json", 16)
     job = make_job(tmp_path, {**earlier, "teacher": alone(tmp_path, earlier["teacher"])})
-    more, (note,) = more_texts.find_more_texts(texts, tokenizer, options(augment={}), None, job)
+    more, (note,) = more_texts.find_more_texts(texts, tokenizer, options(augment={}), FOUND, job)
     assert more == ["a new one"]
     assert note.startswith("1 changed copies of the training texts teach too; of 4 drawn the others changed nothing")
 
@@ -191,7 +192,7 @@ def test_each_teacher_reads_a_masked_word_as_its_own_mask(tmp_path: Path, earlie
     tokenizer = load_tokenizer(folder / "tokenizer.json", 16)
     training = read_split(job, tokenizer, "train")
     chosen = options(augment={"mask": 0.5})
-    assert find_more_texts(["a film"], tokenizer, chosen, None, job)
+    assert find_more_texts(["a film"], tokenizer, chosen, FOUND, job)
     texts = ["a [MASK] film", "[MASK]"]
     found = add_texts(training, texts, tokenizer, chosen, job).teacher_logits
     masked = [text.replace("[MASK]", "<mask>") for text in texts]
@@ -199,8 +200,8 @@ def test_each_teacher_reads_a_masked_word_as_its_own_mask(tmp_path: Path, earlie
     assert found is not None and np.abs(found[96:] - expected).max() < 1e-4
     path.write_text(text.replace("[MASK]", "[X]"))
     with pytest.raises(ConfigError, match=r"mask: teacher 2's tokenizer has no \[MASK\] or <mask>; possible: mask = 0"):
-        find_more_texts(["a film"], tokenizer, chosen, None, job)
-    assert find_more_texts(["a film"], tokenizer, options(augment={"mask": 0.0}), None, job)
+        find_more_texts(["a film"], tokenizer, chosen, FOUND, job)
+    assert find_more_texts(["a film"], tokenizer, options(augment={"mask": 0.0}), FOUND, job)
 
 
 def test_teachers_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -85,9 +85,9 @@ def test_a_model_learns_from_the_teacher_and_from_labels(tmp_path: Path, taught:
     told: list[tuple[int, int, str, str]] = []
     job = make_job(tmp_path, {}, progress=lambda *what: told.append(what))
     result = train(model, split(160, 0, taught), validation, OPTIONS.model_copy(update={"epochs": 6}), job, 0)
-    assert result.start_accuracy < 0.7
-    assert result.best_accuracy > 0.95
-    assert (predict(model, validation.token_ids).argmax(axis=1) == validation.labels).mean() == result.best_accuracy
+    assert result.start_score < 0.7
+    assert result.best_score > 0.95
+    assert (predict(model, validation.token_ids).argmax(axis=1) == validation.labels).mean() == result.best_score
     assert result.steps == result.planned_steps == 120
     assert [(done, total, unit) for done, total, unit, _ in told] == [(n, 120, "steps") for n in range(1, 121)]
     assert told[-1][3].startswith("loss 0.") and ", accuracy 0." in told[0][3] + told[-1][3]
@@ -172,13 +172,13 @@ def test_it_stops_early_and_keeps_the_best_step(tmp_path: Path) -> None:
     wrong = replace(training, labels=1 - training.labels)
     options = OPTIONS.model_copy(update={"patience": 3})
     result = train(model, wrong, validation, options, make_job(tmp_path / "b", {}), 0)
-    assert result.start_accuracy > 0.9
+    assert result.start_score > 0.9
     assert result.stopped_early
     assert result.best_step == 0
     assert result.steps == 3 * 10, "three evaluations, two for each epoch of 20 steps"
     assert result.planned_steps == 40
     assert trained_bytes(model) == good
-    assert (predict(model, validation.token_ids).argmax(axis=1) == validation.labels).mean() == result.start_accuracy
+    assert (predict(model, validation.token_ids).argmax(axis=1) == validation.labels).mean() == result.start_score
 
 
 def test_word_vectors_stay_unless_they_train(tmp_path: Path) -> None:
