@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import hub
+from .arrayfiles import find_files
 from .errors import ConfigError
+from .modelfiles import FORMS, POSSIBLE, read_model_file
 from .shape import HEADS, answers_of, label_names, read_config, task_of
 from .tables import TAGGED, check_format, find_splits, read_table
 from .tasks.columns import FOUND, Wanted, unlabelled_texts
+from .tasks.tensors import ModelInput
 
 #: The files of a tokenizer, besides tokenizer.json or vocab.txt, of which there must be one.
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
@@ -43,13 +46,15 @@ class ModelSource:
     labels: tuple[str, ...]
     task: str | None  # that it is fine-tuned for; None: a base checkpoint
     commit: str | None = None  # where it came from the hub
+    form: str | None = None  # of a bare model file: "onnx", "ir", "keras", "pt2"; None of a folder
+    inputs: tuple[ModelInput, ...] = ()  # what such a file reads
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """Labelled texts: the built-in sample task, a file or folder, or a snapshot of a hub dataset."""
+    """Labelled texts: the built-in sample task, a file or folder, or a snapshot of a hub dataset; or arrays."""
 
-    kind: Literal["sample", "files", "hub"]
+    kind: Literal["sample", "files", "hub", "arrays"]
     name: str
     path: Path | None
     digest: str
@@ -117,8 +122,7 @@ def resolve_model(text: str, role: str) -> ModelSource:
     if path.is_dir():
         name = path.resolve().name
     elif path.exists():
-        hint = _refusal(path) if path.suffix.lower() in PICKLES else "possible: the folder that holds its config.json"
-        raise ConfigError(f"{role} {text}: is a file, not a model's folder; {hint}")
+        return _model_file(path, f"{role} {text}")
     elif _looks_like_path(text):
         raise ConfigError(f"{role} {text}: no such folder")
     else:
@@ -132,6 +136,22 @@ def resolve_model(text: str, role: str) -> ModelSource:
         raise ConfigError([f"{role} {problem}" for problem in error.problems]) from None
     except OSError as error:
         raise ConfigError(f"{role} {error.filename or path}: {error.strerror}") from None
+
+
+def _model_file(path: Path, where: str) -> ModelSource:
+    """A bare model file. Raises ConfigError for one that edgekit does not read, and why."""
+    if path.suffix.lower() not in FORMS:
+        pickle = path.suffix.lower() in PICKLES
+        hint = _refusal(path) if pickle else f"possible: the folder that holds its config.json, or a file: {POSSIBLE}"
+        raise ConfigError(f"{where}: is a file, not a model's folder; {hint}")
+    try:
+        found = read_model_file(path)
+        digest = _digest((file.relative_to(path.parent).as_posix(), file) for file in found.files)
+    except ConfigError as error:
+        raise ConfigError([f"{where.partition(' ')[0]} {problem}" for problem in error.problems]) from None
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
+    return ModelSource(path.name, path, digest, {}, found.form, (), False, form=found.form, inputs=found.inputs)
 
 
 def resolve_data(text: str | None) -> DataSource:
@@ -154,6 +174,8 @@ def resolve_data(text: str | None) -> DataSource:
         hint = "" if _looks_like_path(text) else f"; a dataset of the Hugging Face hub is written hf:{text}"
         raise ConfigError(f"data {text}: no such file or folder{hint}")
     try:
+        if arrays := find_files(path):
+            return DataSource("arrays", path.resolve().name, path, _digest((file.name, file) for file in arrays))
         splits = find_splits(path)
         for file in splits.values():
             check_format(file, TAGGED)

@@ -15,7 +15,16 @@ class Toolchain:
     formats: tuple[str, ...]
     converters: Mapping[str, str]  # format -> the stage that makes it
     stages: Mapping[str, tuple[str, ...]]  # step, or step:method -> stages
-    families: tuple[str, ...] | None = None  # architectures it can take; None: any
+    families: tuple[str, ...] | None = None  # architectures, or forms of files, that it can take; None: any
+    otherwise: Toolchain | None = None  # who takes the others
+
+    def takes(self, family: str) -> bool:
+        """Whether it can take an architecture, or a form of file."""
+        return self.families is None or family in self.families
+
+    def of(self, family: str | None) -> Toolchain:
+        """The toolchain for an architecture: this one, or the one for what it cannot take."""
+        return self.otherwise.of(family) if family and self.otherwise and not self.takes(family) else self
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,11 @@ TEXT = Lane(
         "ir": Toolchain(
             formats=("dataset", "torch", "ir"),
             converters={"ir": "convert_openvino"},
-            stages={"sparsify": ("sparsify_nncf",), "quantize:ptq": ("quantize_nncf",)},
+            stages={
+                "sparsify": ("sparsify_nncf",),
+                "quantize:ptq": ("quantize_nncf",),
+                "quantize:qat": ("quantize_nncf_torch",),
+            },
         ),
         "onnx": Toolchain(
             formats=("dataset", "torch", "onnx"),
@@ -68,8 +81,23 @@ def _by_token(dataset: str) -> Lane:
     return Lane(dataset, {**TEXT.common, "teacher": ("teacher_tokens",)}, chains, by_token=True)
 
 
+#: Bare model files: they are quantised after training, and nothing else.
+FILE = Lane(
+    dataset="dataset_tensors",
+    common={},
+    toolchains={
+        "ir": Toolchain(
+            formats=("dataset", "ir"),
+            converters={},
+            stages={"teacher": ("teacher_openvino",), "quantize:ptq": ("quantize_ir_file",)},
+            families=("onnx", "ir", "keras", "pt2"),
+        ),
+    },
+)
+
 #: Task -> its lane.
 LANES = dict.fromkeys(("text_classification", "text_regression", "multi_label_classification"), TEXT)
+LANES |= {"tensors": FILE}
 LANES |= {"question_answering": _by_token("dataset_qa"), "token_classification": _by_token("dataset_tokens")}
 
 #: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).

@@ -116,7 +116,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
                 inputs=roles,
             )
         )
-    teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model]
+    teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model and not model.form]
     student = inputs.student.path if inputs.student else None
     check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
     check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)

@@ -90,7 +90,10 @@ def plan_from(
     from ..tasks.columns import Wanted
 
     if teachers and not data:
-        raise ConfigError("--teacher without --data: the recipe measures against labelled texts; name some with --data")
+        raise ConfigError(
+            "--teacher without --data: the recipe measures against labelled texts, of a model's file against arrays; "
+            "name some with --data"
+        )
     if unlabelled and not teachers:
         raise ConfigError("--unlabelled without --teacher: a teacher answers them; name one, and --data")
     if student and not teachers:

@@ -77,7 +77,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     _lay_out(bundle, source, options, device, described)
     try:
         predictor = Predictor(bundle)
-        measured = {split: _measure(task, predictor, split, examples, job) for split, examples in splits.items()}
+        measured = {
+            split: _measure(task, predictor, split, examples, described, job) for split, examples in splits.items()
+        }
         truncated = predictor.truncated
         half = source.metrics.get("half_rounding", 0.0)
         golden = _golden(predictor, Predictor(bundle, reference=True), splits["validation"].samples, half)
@@ -136,7 +138,9 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _measure(task: Any, predictor: Predictor, split: str, examples: Examples, job: Job) -> dict[str, Any]:
+def _measure(
+    task: Any, predictor: Predictor, split: str, examples: Examples, described: Mapping[str, Any], job: Job
+) -> dict[str, Any]:
     """A split's scores: the artifact's, the teacher's, and one against the other."""
     count = len(examples.samples)
     found = []
@@ -144,7 +148,10 @@ def _measure(task: Any, predictor: Predictor, split: str, examples: Examples, jo
         found.append(predictor.gathered(predictor.task.parse(sample)))
         job.progress(done, count, "samples", split)
     teacher = teacher_outputs(job.earlier["teacher"], split, count)
-    own, its = (task.evaluate(outputs, examples) for outputs in (found, teacher))
+    if hasattr(task, "evaluate_against"):  # nearness to the teacher is all that there is to measure
+        own, its = (task.evaluate_against(outputs, teacher, examples, described) for outputs in (found, teacher))
+    else:
+        own, its = (task.evaluate(outputs, examples) for outputs in (found, teacher))
     headline = its[task.METRIC]
     return {
         **own,

@@ -6,6 +6,7 @@ A task module provides:
     splits(dataset) -> names               of the splits that a dataset artifact has
     load(dataset, split, limit) -> Examples
     evaluate(outputs, examples) -> dict    METRIC, more metrics by name, and "count"; of the model's outputs
+      or evaluate_against(outputs, teacher's outputs, examples, description) -> dict, where nearness is all there is
     agreement(outputs, others, examples)   share of the examples on which two models' outputs say the same
     describe(dataset, model) -> dict       what the on-device task of that name needs of the manifest: "labels", …
 
@@ -30,6 +31,7 @@ TASKS = (
     "image_classification",
     "multi_label_classification",
     "question_answering",
+    "tensors",
     "text_classification",
     "text_regression",
     "token_classification",

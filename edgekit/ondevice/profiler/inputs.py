@@ -65,7 +65,7 @@ def load_samples(path: Path, inputs: Sequence[Tensor]) -> list[dict[str, Array]]
     names = [tensor.name for tensor in inputs]
     if set(arrays) != set(names):
         raise OnDeviceError(f"{path}: found arrays {', '.join(sorted(arrays))}; expected {', '.join(sorted(names))}")
-    fitted = {tensor.name: _fit(path, tensor, arrays[tensor.name]) for tensor in inputs}
+    fitted = {tensor.name: fit(f"{path}: input {tensor.name}", tensor, arrays[tensor.name]) for tensor in inputs}
     counts = {name: len(array) for name, array in fitted.items()}
     if len(set(counts.values())) > 1:
         raise OnDeviceError(f"{path}: samples per input differ: {', '.join(f'{n} {c}' for n, c in counts.items())}")
@@ -161,18 +161,18 @@ def _read(path: Path, inputs: Sequence[Tensor]) -> dict[str, Array]:
         raise OnDeviceError(f"{path}: not an array file, or cut short: {error}") from None
 
 
-def _fit(path: Path, tensor: Tensor, array: Array) -> Array:
-    """The samples [count, *shape] in the input's type, where nothing is lost by that."""
+def fit(where: str, tensor: Tensor, array: Array) -> Array:
+    """The samples [count, *shape] in the input's type, where nothing is lost by that. Raises OnDeviceError."""
     expected = f"expected {tensor.dtype} [samples, {', '.join(map(str, tensor.shape))}]"
     shapes = [tensor.shape, tensor.shape[1:]] if tensor.shape[:1] == (1,) else [tensor.shape]
     if array.ndim == 0 or array.shape[1:] not in shapes:
-        raise OnDeviceError(f"{path}: input {tensor.name}: found {array.dtype} {list(array.shape)}, {expected}")
+        raise OnDeviceError(f"{where}: found {array.dtype} {list(array.shape)}, {expected}")
     if not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
         hint = (
             "; quantise them with scale {:g}, zero point {}".format(*tensor.quantisation) if tensor.quantisation else ""
         )
-        raise OnDeviceError(f"{path}: input {tensor.name}: found {array.dtype}, expected {tensor.dtype}{hint}")
+        raise OnDeviceError(f"{where}: found {array.dtype}, expected {tensor.dtype}{hint}")
     fitted = np.ascontiguousarray(array, tensor.dtype).reshape(len(array), *tensor.shape)
     if array.dtype.kind in "iu" and not np.array_equal(fitted.reshape(array.shape), array):
-        raise OnDeviceError(f"{path}: input {tensor.name}: values from {array.min()} to {array.max()}, {expected}")
+        raise OnDeviceError(f"{where}: values from {array.min()} to {array.max()}, {expected}")
     return fitted

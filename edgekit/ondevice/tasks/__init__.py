@@ -23,6 +23,7 @@ TASKS = (
     "image_classification",
     "multi_label_classification",
     "question_answering",
+    "tensors",
     "text_classification",
     "text_regression",
     "token_classification",

@@ -1,0 +1,99 @@
+"""INT8 by NNCF for any IR: ranges fixed over the calibration arrays, and what INT8 costs each operator with weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifact import Artifact, Job, Outcome
+from ..errors import StageError
+from ..ondevice.runtimes import openvino as runtime
+from .file_int8 import Feed, FileQuantize, calibration, check_operators, file_arguments, held_out
+from .layer_noise import Noise, noise_rows
+from .nncf_words import library
+from .teacher_openvino import save_file_ir
+
+ACCEPTS = "ir"
+PRODUCES = "ir"
+USES = ("openvino", "nncf")
+EXTRA = "openvino"
+
+#: Operators with weights, which INT8 makes faster.
+KINDS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
+#: Held-out samples that the noise is measured over.
+NOISE_SAMPLES = 16
+#: The model as it is defined, in float32 arithmetic: the same figures on every CPU.
+_EXACT = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": "NO"}
+
+
+class Options(FileQuantize):
+    """The recipe's step, and what the target knows of its processor."""
+
+
+def run(source: Artifact, options: Options, job: Job) -> Outcome:
+    """Write the INT8 IR. Raises ConfigError for an operator of `keep_float` that is not there, StageError for none."""
+    exact = runtime.library().Core().read_model(source.path / "model.xml")
+    names = [op.get_friendly_name() for op in exact.get_ordered_ops() if op.get_type_name() in KINDS]
+    if not names:
+        raise StageError(f"{source.path}: the model has no {', '.join(KINDS[:2])} or MatMul, so INT8 has nothing to do")
+    check_operators(options.keep_float, names)
+    feeds = calibration(job, options)
+    data = library().Dataset(feeds, Feed(job, 2 * len(feeds)))
+    known = file_arguments(options, len(feeds), _has_attention(exact), asymmetric=True)
+    network = library().quantize(exact, data, **known)
+    noise = _measure(exact, network, names, job.earlier["dataset"].path)
+    left = [name for name in names if not _is_int8(network, name)]
+    save_file_ir(network, job.work)
+    shutil.copyfile(source.path / "outputs.json", job.work / "outputs.json")
+    sizes = [sum((f / name).stat().st_size for name in ("model.xml", "model.bin")) for f in (job.work, source.path)]
+    metrics = {
+        "bytes": sizes[0], "bytes_before": sizes[1], "calibration_samples": len(feeds), "float_layers": left,
+        "layer_noise": noise_rows(noise.snr_db(), kept=left),
+    }  # fmt: skip
+    return Outcome(metrics, _notes(names, left, len(feeds)))
+
+
+def _notes(names: Sequence[str], left: Sequence[str], count: int) -> tuple[str, ...]:
+    notes = [f"{len(names) - len(left)} of {len(names)} operators with weights are INT8"]
+    return (*notes, f"{count} samples fix the ranges; 100 to 300 are usual") if count < 50 else tuple(notes)
+
+
+def _has_attention(network: Any) -> bool:
+    """Whether a product reads a softmax, or there is attention as one operator."""
+    return any(
+        op.get_type_name() == "ScaledDotProductAttention"
+        or (op.get_type_name() == "MatMul" and op.input_value(0).get_node().get_type_name() == "Softmax")
+        for op in network.get_ops()
+    )
+
+
+def _is_int8(network: Any, name: str) -> bool:
+    """Whether an operator reads rounded activations."""
+    found = next((op for op in network.get_ops() if op.get_friendly_name() == name), None)
+    return found is not None and "FakeQuantize" in {
+        found.input_value(at).get_node().get_type_name() for at in range(found.get_input_size())
+    }
+
+
+def _measure(exact: Any, int8: Any, names: Sequence[str], dataset: Path) -> Noise:
+    """The noise in the operators of these names, with that of those before them."""
+    openvino = runtime.library()
+    core, requests = openvino.Core(), []
+    for network in (exact.clone(), int8.clone()):
+        found = {op.get_friendly_name(): op for op in network.get_ops()}
+        ports = [found[name].output(0) for name in names if name in found]
+        probe = openvino.Model(ports, network.get_parameters())
+        requests.append(core.compile_model(probe, "CPU", _EXACT).create_infer_request())
+    noise = Noise()
+    for feed in held_out(dataset, NOISE_SAMPLES):
+        answers = []
+        for request in requests:
+            request.infer(feed)
+            answers.append([np.array(request.get_output_tensor(at).data) for at in range(len(names))])
+        for name, right, wrong in zip(names, *answers, strict=True):
+            noise.add(name, right, wrong)
+    return noise

@@ -1,0 +1,101 @@
+"""A model file of the user's as OpenVINO's IR in float: shapes fixed by the calibration arrays, and what it answers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ..artifact import Artifact, Job, Outcome
+from ..errors import StageError
+from ..ondevice.runtimes import openvino as runtime
+from ..steps import StepOptions
+from ..tasks.tensors import read_record
+from .file_outputs import keep_outputs
+
+ACCEPTS = "dataset"
+PRODUCES = "ir"
+USES = ("openvino",)
+EXTRA = "openvino"
+
+
+class Options(StepOptions):
+    """Which form of file it is."""
+
+    model_form: str
+    fine_tune: str = "auto"
+
+
+def run(source: Artifact, options: Options, job: Job) -> Outcome:
+    """Write model.xml, model.bin and the original's outputs. Raises StageError where OpenVINO cannot read the file."""
+    path = job.inputs["teacher"]
+    inputs = {one["name"]: one for one in read_record(source.path)["inputs"]}
+    try:
+        network = _read(path, options.model_form, inputs, job.work)
+        name_ports(network, list(inputs))
+        network.reshape({name: one["shape"] for name, one in inputs.items()})
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise StageError(f"{path}: OpenVINO cannot read it: {_plain(error)}") from None
+    if any(op.get_type_name() in ("FakeQuantize", "FakeConvert") for op in network.get_ops()):
+        raise StageError(f"{path}: is quantised already; possible: its float original")
+    save_file_ir(network, job.work)
+    metrics = keep_outputs(job, job.work / "model.xml", "openvino")
+    size = sum((job.work / name).stat().st_size for name in ("model.xml", "model.bin"))
+    return Outcome({**metrics, "bytes": size, "licence": None})
+
+
+def _read(path: Path, form: str, inputs: dict[str, Any], scratch: Path) -> Any:
+    """An OpenVINO model of the file."""
+    openvino = runtime.library()
+    if form in ("onnx", "ir"):
+        return openvino.Core().read_model(path)
+    if form == "pt2":
+        from .file_torch import load_program
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own, over what it will rename
+            shapes = [openvino.PartialShape(one["shape"]) for one in inputs.values()]
+            return openvino.convert_model(load_program(path, scratch), input=shapes)
+    from .file_keras import load_keras, save_signature
+
+    with TemporaryDirectory(dir=scratch) as saved:
+        save_signature(load_keras(path), inputs, Path(saved))
+        return openvino.convert_model(saved)
+
+
+def name_ports(network: Any, names: list[str]) -> None:
+    """Give every input the name that the plan knows it by, and every output one name. Raises StageError."""
+    if len(network.inputs) != len(names):
+        found = ", ".join(port.any_name for port in network.inputs)
+        raise StageError(f"the model has inputs {found}; expected {', '.join(names)}")
+    for place, port in enumerate(network.inputs):
+        known = {*port.get_names(), port.get_node().get_friendly_name()}
+        match = [name for name in names if name in known or any(k.split(":")[0] == name for k in known)]
+        port.get_tensor().set_names({match[0] if match else names[place]})
+    taken: set[str] = set()
+    for place, port in enumerate(network.outputs):
+        said = sorted(port.get_names()) or [port.get_node().input_value(0).get_node().get_friendly_name()]
+        name = said[0].split(":")[0] or f"output_{place}"
+        name = name if name not in taken else f"{name}_{place}"
+        taken.add(name)
+        port.get_tensor().set_names({name})
+
+
+def save_file_ir(network: Any, folder: Path) -> None:
+    """Write model.xml and model.bin. Operators keep the names of the file; those without one are numbered here.
+
+    OpenVINO numbers such through the life of a process, so that the same model would not give the same bytes.
+    """
+    network.set_friendly_name("model")
+    for number, operation in enumerate(network.get_ordered_ops()):
+        kind, name = operation.get_type_name(), operation.get_friendly_name()
+        if kind != "Parameter" and re.fullmatch(rf"{kind}_\d+", name):
+            operation.set_friendly_name(f"{kind}_{number}")
+    runtime.library().save_model(network, folder / "model.xml", compress_to_fp16=False)
+
+
+def _plain(error: Exception) -> str:
+    said = re.sub(r"Exception from \S+:\d+:|Check '[^']*' failed at \S+:\d+:", " ", str(error))
+    return " ".join(said.split())[:400]
