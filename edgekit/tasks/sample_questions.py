@@ -97,12 +97,12 @@ def _report(random: Random) -> tuple[str, list[Asked]]:
     """A report, and questions with their answers and these's places."""
     first, second = _some(random, DEVICES, 2)
     told: list[tuple[str, str, str]] = []  # sentence, value, question
-    for fact in _some(random, OF_A_DEVICE, 3):
+    for fact in _some(random, OF_A_DEVICE, 2):
         told.append(_say(random, fact, first))
         if random.random() < SHARE_OTHER:
             told.append(_say(random, fact, second))
-    told += [_say(random, fact, first) for fact in _some(random, OF_A_REPORT, 2)]
-    told += [(filler, "", "") for filler in _some(random, FILLERS, 1 + int(2 * random.random()))]
+    told += [_say(random, fact, first) for fact in _some(random, OF_A_REPORT, 1 + int(2 * random.random()))]
+    told += [(filler, "", "") for filler in _some(random, FILLERS, 1)]
     told = _some(random, told, len(told))
     report, asked = "", []
     for sentence, value, question in told:
