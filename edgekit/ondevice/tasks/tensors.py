@@ -98,6 +98,10 @@ class Arrays:
         """What the model is given, one after the other."""
         return list(sample)
 
+    def gathered(self, sample: Any, feeds: Sequence[Feed], outputs: Outputs) -> Outputs:
+        """The outputs as they are."""
+        return outputs
+
     def answer(self, sample: Any, feeds: Sequence[Feed], outputs: Outputs) -> Answer:
         """`outputs`: by name the shape, of several samples with their number first, and the values in C order."""
         rows = np.stack([np.asarray(output).ravel() for output in outputs])
@@ -119,7 +123,7 @@ class Arrays:
         """None: nothing is known of it."""
         return None
 
-    def margin(self, outputs: Outputs) -> float:
+    def margin(self, gathered: Outputs) -> float:
         """Infinity: there is nothing to change over to."""
         return math.inf
 
