@@ -198,7 +198,7 @@ def _tensorrt(model: Path, shapes: Shapes | None) -> dict[str, str]:
 def engine_name(model: Path, root: Path = Path("/")) -> str:
     """A folder's name that says all that an engine depends on: GPU, driver, TensorRT, this library and the model."""
     gpu = next((_field(path, "Model") for path in sorted(root.glob("proc/driver/nvidia/gpus/*/information"))), "gpu")
-    driver = re.search(r"Kernel Module\D*([\d.]+)", _read(root / "proc/driver/nvidia/version"))
+    driver = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", _read(root / "proc/driver/nvidia/version"))
     parts = (gpu, driver[1] if driver else "driver", f"trt{_tensorrt_version()}", f"ort{version()}")
     return "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts) + f"-{file_digest(model)[:16]}"
 
