@@ -92,6 +92,12 @@ FILE = Lane(
             stages={"teacher": ("teacher_openvino",), "quantize:ptq": ("quantize_ir_file",)},
             families=("onnx", "ir", "keras", "pt2"),
         ),
+        "onnx": Toolchain(
+            formats=("dataset", "onnx"),
+            converters={},
+            stages={"teacher": ("teacher_onnx",), "quantize:ptq": ("quantize_onnx_file",)},
+            families=("onnx",),
+        ),
     },
 )
 

@@ -15,6 +15,10 @@ from ..tasks import tensors
 from .nncf_words import NncfQuantize, arguments, library
 
 FEW = 8
+#: Held-out samples that the noise of operators is measured over.
+NOISE_SAMPLES = 16
+#: Fewer samples than this fix ranges badly.
+FAIR_SAMPLES = 50
 
 
 class FileQuantize(NncfQuantize):
@@ -22,7 +26,7 @@ class FileQuantize(NncfQuantize):
 
     method: Literal["ptq"] = "ptq"
     activations: Literal["auto", "static"] = "auto"
-    keep_float: Annotated[tuple[str, ...], Field(strict=False, description="operators, as the file names them")] = ()
+    keep_float: Annotated[list[str], Field(description="operators, as the file names them")] = []  # noqa: RUF012
     max_drop: NotOffered = None
 
 
@@ -68,3 +72,9 @@ class Feed:
 def held_out(dataset: Path, limit: int) -> Iterator[dict[str, tensors.Array]]:
     """Feeds of the validation split, for measuring."""
     return tensors.feeds(dataset, "validation", limit)
+
+
+def notes(names: Sequence[str], left: Sequence[str], count: int) -> tuple[str, ...]:
+    """What became INT8, and by how many samples."""
+    said = (f"{len(names) - len(left)} of {len(names)} operators with weights are INT8",)
+    return said if count >= FAIR_SAMPLES else (*said, f"{count} samples fix the ranges; 100 to 300 are usual")

@@ -12,7 +12,7 @@ import numpy as np
 from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..ondevice.runtimes import openvino as runtime
-from .file_int8 import Feed, FileQuantize, calibration, check_operators, file_arguments, held_out
+from .file_int8 import NOISE_SAMPLES, Feed, FileQuantize, calibration, check_operators, file_arguments, held_out, notes
 from .layer_noise import Noise, noise_rows
 from .nncf_words import library
 from .teacher_openvino import save_file_ir
@@ -24,8 +24,6 @@ EXTRA = "openvino"
 
 #: Operators with weights, which INT8 makes faster.
 KINDS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
-#: Held-out samples that the noise is measured over.
-NOISE_SAMPLES = 16
 #: The model as it is defined, in float32 arithmetic: the same figures on every CPU.
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": "NO"}
 
@@ -54,12 +52,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         "bytes": sizes[0], "bytes_before": sizes[1], "calibration_samples": len(feeds), "float_layers": left,
         "layer_noise": noise_rows(noise.snr_db(), kept=left),
     }  # fmt: skip
-    return Outcome(metrics, _notes(names, left, len(feeds)))
-
-
-def _notes(names: Sequence[str], left: Sequence[str], count: int) -> tuple[str, ...]:
-    notes = [f"{len(names) - len(left)} of {len(names)} operators with weights are INT8"]
-    return (*notes, f"{count} samples fix the ranges; 100 to 300 are usual") if count < 50 else tuple(notes)
+    return Outcome(metrics, notes(names, left, len(feeds)))
 
 
 def _has_attention(network: Any) -> bool:

@@ -1,0 +1,103 @@
+"""INT8 by NNCF for any ONNX model: QuantizeLinear and DequantizeLinear, ranges fixed over calibration arrays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..artifact import Artifact, Job, Outcome
+from ..errors import StageError
+from ..ondevice.runtimes import onnxruntime as runtime
+from ..ondevice.runtimes.onnx_session import session_options
+from .file_int8 import NOISE_SAMPLES, Feed, FileQuantize, calibration, check_operators, file_arguments, held_out, notes
+from .layer_noise import Noise, noise_rows
+from .nncf_words import library
+
+ACCEPTS = "onnx"
+PRODUCES = "onnx"
+USES = ("onnx", "onnxruntime", "nncf")
+EXTRA = "onnx"
+
+#: Operators with weights, which INT8 makes faster.
+KINDS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+class Options(FileQuantize):
+    """The recipe's step, and what the target knows of its processor."""
+
+    device: str = "CPU"
+
+
+def run(source: Artifact, options: Options, job: Job) -> Outcome:
+    """Write the INT8 model. Raises ConfigError for an operator of `keep_float` that is not there, StageError."""
+    import onnx
+
+    from .onnx_model import keep_standard, write_model
+
+    exact = name_nodes(onnx.load(source.path / "model.onnx"))
+    outputs = {node.name: node.output[0] for node in exact.graph.node if node.op_type in KINDS}
+    if not outputs:
+        raise StageError(f"{source.path}: the model has no {', '.join(KINDS)}, so INT8 has nothing to do")
+    check_operators(options.keep_float, list(outputs))
+    feeds = calibration(job, options)
+    data = library().Dataset(feeds, Feed(job, len(feeds)))
+    # SmoothQuant multiplies between layers what the runtime would compute in one kernel, so it is only done when asked
+    asked = options if options.smooth_quant is not None else options.model_copy(update={"smooth_quant": "off"})
+    known = file_arguments(asked, len(feeds), _has_attention(exact), asymmetric=options.device == "CPU")
+    model = library().quantize(exact, data, **known)
+    noise = _measure(exact, model, outputs, job.earlier["dataset"].path)
+    rounded = {out for node in model.graph.node if node.op_type == "DequantizeLinear" for out in node.output}
+    left = [node.name for node in model.graph.node if node.name in outputs and node.input[0] not in rounded]
+    keep_standard(model)
+    write_model(model, job.work / "model.onnx")
+    shutil.copyfile(source.path / "outputs.json", job.work / "outputs.json")
+    metrics = {
+        "bytes": (job.work / "model.onnx").stat().st_size,
+        "bytes_before": (source.path / "model.onnx").stat().st_size,
+        "calibration_samples": len(feeds),
+        "float_layers": left,
+        "layer_noise": noise_rows(noise.snr_db(), kept=left),
+    }
+    return Outcome(metrics, notes(list(outputs), left, len(feeds)))
+
+
+def name_nodes(model: Any) -> Any:
+    """The model, its nodes with names of their own: those without one, or with another's, after their first output."""
+    seen: set[str] = set()
+    for node in model.graph.node:
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}:{node.output[0]}"
+        seen.add(node.name)
+    return model
+
+
+def _has_attention(model: Any) -> bool:
+    """Whether a product reads a softmax."""
+    soft = {node.output[0] for node in model.graph.node if node.op_type == "Softmax"}
+    return any(node.op_type == "MatMul" and node.input[0] in soft for node in model.graph.node)
+
+
+def _measure(exact: Any, int8: Any, outputs: dict[str, str], dataset: Path) -> Noise:
+    """The noise in the operators' answers, with that of those before them."""
+    sessions = [_probe(model, list(outputs.values())) for model in (exact, int8)]
+    noise = Noise()
+    for feed in held_out(dataset, NOISE_SAMPLES):
+        answers = [session.run(list(outputs.values()), feed) for session in sessions]
+        for name, right, wrong in zip(outputs, *answers, strict=True):
+            noise.add(name, right, wrong)
+    return noise
+
+
+def _probe(model: Any, wanted: Sequence[str]) -> Any:
+    """A session that also answers these inner values, computed as the graph says."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    known = {port.name for port in copy.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
+    return runtime.library().InferenceSession(
+        copy.SerializeToString(), session_options(1, plain=True), providers=["CPUExecutionProvider"]
+    )
