@@ -28,6 +28,7 @@ from .stages.prune_checks import check_pruning
 from .steps import Convert, Distill, StepOptions
 from .target import Target
 
+from .textchecks import check_texts
 
 @dataclass(frozen=True)
 class Step:
@@ -119,6 +120,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model and not model.form]
     student = inputs.student.path if inputs.student else None
     check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
+    check_texts(inputs, task, [step.options for step in steps])
     check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)
     return Plan(recipe, target, inputs, tuple(steps), task)
 
@@ -293,6 +295,7 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict
         "label_column": inputs.label_column,
         "teacher_labels": next((teacher.labels for teacher in inputs.learned(task)), ()),
         "model_form": inputs.teacher.form if inputs.teacher else None,
+        "pair_column": inputs.pair_column,
         "model_inputs": inputs.teacher.inputs if inputs.teacher else (),
         "sample": inputs.is_sample,
         "hub_data": inputs.data.name if inputs.data.kind == "hub" else None,

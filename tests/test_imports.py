@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "tables": {"errors"},
     "hub": {"errors", "tables"},
     "inputs": {"arrayfiles", "errors", "hub", "modelfiles", "shape", "tables", "tasks"},
+    "textchecks": {"errors", "inputs", "steps"},
     "plan": {
         "errors",
         "filechecks",
@@ -51,6 +52,7 @@ MAY_IMPORT = {
         "stages",
         "steps",
         "target",
+        "textchecks",
     },
     "card": {"artifact"},
     "tarball": {"errors", "ondevice"},

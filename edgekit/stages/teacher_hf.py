@@ -17,7 +17,7 @@ import numpy as np
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
-from ..shape import FAMILIES, PROBLEMS, LayerShape, Shape, is_classifier, label_names, read_config
+from ..shape import FAMILIES, PROBLEMS, LayerShape, Shape, label_names, read_config
 from ..shape import task_of as model_task
 from ..tasks.texts import read_texts, task_of
 from .token_splits import BY_TEXT
@@ -90,6 +90,10 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     truncated = metrics["truncated_texts"]
     long = f"{truncated} of {count} texts have more than {options.max_tokens} tokens and lose their end"
     notes: tuple[str, ...] = (long,) if truncated else ()
+    for folder in filter(None, folders):
+        theirs = model_task(read_config(folder))
+        if theirs not in (None, task):
+            notes += (f"{folder.name} is a model for {theirs}: its encoder is fine-tuned for {task}",)
     metric = BY_TEXT[task].METRIC
     alone = [BY_TEXT[task].score(x.logits["validation"], validation.labels)[metric] for x in (first, *others)]
     count = len(validation.label_names)
@@ -183,28 +187,17 @@ def read_licence(card: Path) -> str | None:
 def _must_tune(folder: Path, options: Options, task: str, labels: tuple[str, ...]) -> bool:
     """Whether it is trained first. Raises ConfigError for one that is taken as it is and answers something else."""
     config = read_config(folder)
-    tuned = is_classifier(config)
-    if options.fine_tune == "never" and not tuned:
-        raise ConfigError(f"{folder}: has no classifier yet, and teacher.fine_tune is 'never'; possible: 'auto'")
-    tune = options.fine_tune == "always" or not tuned
-    if not tune:
-        check_answers(folder, config, task)
+    theirs = model_task(config)
+    if options.fine_tune == "never" and theirs != task:
+        lacks = f"is a model for {theirs}, not for {task}" if theirs else "has no classifier yet"
+        raise ConfigError(f"{folder}: {lacks}, and teacher.fine_tune is 'never'; possible: 'auto'")
+    tune = options.fine_tune == "always" or theirs != task
     if not tune and label_names(config) != labels and task != "text_regression":
         raise ConfigError(
             f"{folder}: its labels are {', '.join(label_names(config))}, those of the data {', '.join(labels)}; "
             "possible: teacher.fine_tune = 'always', or a classifier of the same labels in the same order"
         )
     return tune
-
-
-def check_answers(folder: Path, config: Mapping[str, Any], task: str) -> None:
-    """Raises ConfigError where a fine-tuned model's task is another than the data's."""
-    theirs = model_task(dict(config))
-    if theirs != task:
-        raise ConfigError(
-            f"{folder}: is a model for {theirs}, but the data are for {task}; possible: teacher.fine_tune = 'always', "
-            f"or a model for {task}"
-        )
 
 
 def _read_model(

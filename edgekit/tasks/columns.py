@@ -212,12 +212,13 @@ def _only_numbers(table: Table, without: Sequence[str | None]) -> str | None:
     """The column of numbers, where there is but one."""
     found = [
         name for name, cells in table.columns.items()
-        if name not in without and any(cells) and all(not cell.strip() or _is_number(cell) for cell in cells)
+        if name not in without and any(cells) and all(not cell.strip() or is_number(cell) for cell in cells)
     ]  # fmt: skip
     return found[0] if len(found) == 1 else None
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number, and a finite one."""
     try:
         return isfinite(float(cell))
     except ValueError:

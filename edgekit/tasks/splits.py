@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError
 from ..tables import Table
-from .columns import Columns, Text, Wanted, cells_of, find_columns, quoted, same_columns
+from .columns import Columns, Text, Wanted, cells_of, find_columns, is_number, quoted, same_columns
 from .labels import label_cells, read_labels
 
 #: Share of the rows that becomes a validation, and a test, split where the data has none; and how many at most.
@@ -125,7 +125,10 @@ def _check_classes(rows: Sequence[Row], where: str, task: str) -> None:
     if alone and task != "text_regression":
         shown = ", ".join(f"'{name[:40]}'" for name in alone[:5])
         what = "labels" if several else "classes"
-        raise ConfigError(f"{where}: {len(alone)} of {len(counts)} {what} have one row only ({shown}); each needs two")
+        hint = "; numbers are learnt with --task text_regression" if all(map(is_number, counts)) else ""
+        raise ConfigError(
+            f"{where}: {len(alone)} of {len(counts)} {what} have one row only ({shown}); each needs two{hint}"
+        )
 
 
 def _shuffled(rows: Sequence[Row], seed: str) -> list[Row]:

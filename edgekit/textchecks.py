@@ -1,0 +1,35 @@
+"""Whether the user's data and teachers fit a task of whole texts: what can be known before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from .errors import PlanError
+from .inputs import Inputs
+from .steps import Teacher
+
+#: Tasks that the built-in sample is not for.
+WITHOUT_SAMPLE = ("text_regression", "multi_label_classification")
+
+
+def check_texts(inputs: Inputs, task: str, steps: Sequence[BaseModel]) -> None:
+    """Refuse what cannot be learnt. Raises PlanError.
+
+    A teacher that is fine-tuned for another task is a base checkpoint for this one where the user names the task;
+    where the first teacher does, another one of another task is a slip.
+    """
+    if inputs.is_sample and task in WITHOUT_SAMPLE:
+        raise PlanError(f"task {task}: the sample task is text_classification; name texts of your own with --data")
+    if task not in ("text_classification", *WITHOUT_SAMPLE):
+        return
+    never = any(isinstance(step, Teacher) and step.fine_tune == "never" for step in steps)
+    for number, model in enumerate((inputs.teacher, *inputs.more_teachers), start=1):
+        if model is None or model.task in (None, task):
+            continue
+        if never or (number > 1 and not inputs.task):
+            raise PlanError(
+                f"--teacher {model.name}: is a model for {model.task}, but the task is {task}; possible: "
+                + ("teacher.fine_tune = 'auto'" if never else f"--task {task} fine-tunes its encoder for that")
+            )
