@@ -23,12 +23,13 @@ from .recipe import Recipe
 from .refusals import refusal_of
 from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
+from .stages.layer_checks import check_float_layers
 from .stages.loss_checks import check_losses
 from .stages.prune_checks import check_pruning
-from .steps import Convert, Distill, StepOptions
+from .steps import Convert, Distill, Quantize, StepOptions
 from .target import Target
-
 from .textchecks import check_texts
+
 
 @dataclass(frozen=True)
 class Step:
@@ -119,9 +120,10 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
         )
     teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model and not model.form]
     student = inputs.student.path if inputs.student else None
-    check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
     check_texts(inputs, task, [step.options for step in steps])
+    check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
     check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)
+    check_float_layers([step.options for step in steps], teachers[0] if teachers else None, student)
     return Plan(recipe, target, inputs, tuple(steps), task)
 
 
@@ -195,7 +197,8 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, task: str, lane
     if model is None or model.form or model.family in FAMILIES:
         return
     families = " or ".join(FAMILIES)
-    own = [s for s in steps if s in ("distill", "prune", "sparsify", "cluster")]
+    trained = ("distill", "prune", "sparsify", "cluster")
+    own = [s.step for s in recipe.stage if s.step in trained or (isinstance(s, Quantize) and s.method == "qat")]
     if own:
         raise PlanError(
             f"{model.name}: architecture '{model.family}', but step {own[0]} of recipe {recipe.name} knows {families}; "
@@ -292,10 +295,10 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict
         "cpu_flags": target.cpu_flags,
         "also": tuple(target.runtime.also),
         "text_column": inputs.text_column,
+        "pair_column": inputs.pair_column,
         "label_column": inputs.label_column,
         "teacher_labels": next((teacher.labels for teacher in inputs.learned(task)), ()),
         "model_form": inputs.teacher.form if inputs.teacher else None,
-        "pair_column": inputs.pair_column,
         "model_inputs": inputs.teacher.inputs if inputs.teacher else (),
         "sample": inputs.is_sample,
         "hub_data": inputs.data.name if inputs.data.kind == "hub" else None,
@@ -320,12 +323,12 @@ def _options(
     except ValidationError as error:
         lines = []
         for fault in error.errors(include_url=False):
-            key = str(fault["loc"][0])
+            key, said = str(fault["loc"][0]), fault["msg"].removeprefix("Value error, ")
             if key in from_recipe:
                 where = f"recipe {recipe.name}: step {step}: key '{key}'"
-                line = f"{where}: found {fault.get('input')!r}, but for target {target.name}: {fault['msg']}"
+                line = f"{where}: found {fault.get('input')!r}, but for target {target.name}: {said}"
             else:
-                line = f"target {target.name}: options.{step}.{key}: found {fault.get('input')!r}, {fault['msg']}"
+                line = f"target {target.name}: options.{step}.{key}: found {fault.get('input')!r}, {said}"
             lines.append(line)
         raise ConfigError(lines) from None
 

@@ -322,14 +322,19 @@ class Quantize(Distillation):
     epochs: Annotated[float, Field(gt=0, description="of qat")] = 0.5
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="of qat")] = 3e-5
 
-    @model_validator(mode="after")
-    def _used(self) -> Quantize:
-        given = self.model_fields_set
-        if "keep_float_below_db" in given and self.keep_float != "auto":
-            raise ValueError("keep_float_below_db counts with keep_float = 'auto' only")
-        if "drop_metric" in given and self.max_drop is None:
-            raise ValueError("drop_metric counts with max_drop only")
-        return self
+    @field_validator("drop_metric")
+    @classmethod
+    def _of_drop(cls, metric: str, others: ValidationInfo) -> str:
+        if others.data.get("max_drop", 0) is None:
+            raise ValueError("but without max_drop nothing counts it")
+        return metric
+
+    @field_validator("keep_float_below_db")
+    @classmethod
+    def _of_auto(cls, limit: float, others: ValidationInfo) -> float:
+        if others.data.get("keep_float", "auto") != "auto":
+            raise ValueError("but only keep_float = 'auto' asks for a limit")
+        return limit
 
 
 class Convert(StepOptions):

@@ -24,7 +24,8 @@ PARTS = ("query", "key", "value", "output", "up", "down")
 def layer_names(shape: Shape) -> tuple[str, ...]:
     """The dense layers of an encoder, in the order in which they compute: "layers.0.query" … "classifier"."""
     inner = [f"layers.{number}.{part}" for number in range(len(shape.layers)) for part in PARTS]
-    return (*inner, "head", "classifier")
+    first, last = ["widen"] if shape.embedding else [], ["head"] if shape.answers == "text" else []
+    return (*first, *inner, *last, "classifier")
 
 
 def check_names(wanted: Iterable[str], known: Sequence[str], where: str = "quantize.keep_float") -> None:

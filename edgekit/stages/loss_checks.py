@@ -56,7 +56,7 @@ def check_losses(steps: Sequence[BaseModel], teachers: Sequence[Path], student: 
             _refuse_insides(options, str(family), teacher)
             continue
         layers = len(read_shape(teacher).layers) if teacher else len(SAMPLE_LAYERS)
-        map_layers(options.layer_map, _depth(steps, options, layers, student), layers, options.step)
+        map_layers(options.layer_map, depth_at(steps, options, layers, student), layers, options.step)
         if teacher and student and by_token(options.losses):
             _check_tokenizers(options, teacher / "tokenizer.json", student / "tokenizer.json")
 
@@ -116,8 +116,8 @@ def _refuse_insides(options: Distill | Prune, family: str, teacher: Path) -> Non
         )
 
 
-def _depth(steps: Sequence[BaseModel], until: BaseModel, layers: int, student: Path | None) -> int:
-    """How many layers the student has when step `until` trains it, where the teacher has `layers`."""
+def depth_at(steps: Sequence[BaseModel], until: BaseModel, layers: int, student: Path | None) -> int:
+    """How many layers the student has when step `until` has it, where the teacher has `layers`."""
     depth = layers
     for options in steps:
         if isinstance(options, Distill):
