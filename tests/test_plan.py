@@ -121,12 +121,30 @@ def test_myriad_says_why_and_what_works() -> None:
 def test_a_users_own_file_is_judged_by_what_it_says_and_not_by_its_name(tmp_path: Path) -> None:
     own = tmp_path / "gpu-host.toml"
     own.write_text('schema = 1\nextends = "intel-cpu"\n')
-    assert plan(target=str(own)).name == "distilbert-int8-gpu-host"
-    own.write_text('schema = 1\nextends = "g4dn-xlarge"\n')
-    with pytest.raises(
-        ConfigError, match=r"target gpu-host: runtime\.name: no runtime 'onnxruntime'; possible: litert"
-    ):
-        plan(target=str(own))
+    assert plan(target=str(own)).name == "distilbert-int8-jetson-orin"
+
+
+def test_gpu_hosts_get_onnx_by_tensorrt_in_batches() -> None:
+    made = plan("minilm-int8", "g4dn-xlarge")
+    assert stages(made)[-3:] == ["convert_onnx", "quantize_onnx", "validate"]
+    quantize, check = (step.options for step in made.steps[-2:])
+    assert quantize.device == "TENSORRT"  # type: ignore[attr-defined]
+    assert (check.device, check.batch, check.runtime_version) == ("TENSORRT", 32, "1.31.1")  # type: ignore[attr-defined]
+    sizes = [plan("minilm-int8", f"g4dn-{size}") for size in ("2xlarge", "metal")]
+    assert {tuple(step.key for step in one.steps) for one in (made, *sizes)} == {tuple(s.key for s in made.steps)}
+
+
+def test_half_precision_is_a_method_of_the_recipe_or_of_the_target(tmp_path: Path) -> None:
+    assert stages(plan("int8-ptq", "gpu-host", SAMPLE, "quantize.method=fp16"))[-2:] == ["quantize_half", "validate"]
+    own = tmp_path / "own.toml"
+    own.write_text('schema = 1\nextends = "gpu-host"\n[options.quantize]\nmethod = "fp16"\n')
+    assert stages(plan("int8-ptq", str(own)))[-2:] == ["quantize_half", "validate"]
+    assert stages(plan("int8-ptq", str(own), SAMPLE, "quantize.method=ptq"))[-2:] == ["quantize_onnx", "validate"]
+    with pytest.raises(PlanError, match=r"method 'fp16' is not offered for runtime litert.*runtime onnxruntime"):
+        plan("int8-ptq", "raspberrypi", SAMPLE, "quantize.method=fp16")
+    own.write_text('schema = 1\nextends = "gpu-host"\n[options.quantize]\nmethod = "int4"\n')
+    with pytest.raises(PlanError, match=r"method 'int4' is not offered for runtime onnxruntime"):
+        plan("int8-ptq", str(own))
 
 
 def test_what_the_intel_targets_ask_of_nncf_and_of_the_device() -> None:
@@ -303,8 +321,8 @@ def test_a_format_that_the_target_cannot_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_method_that_the_toolchain_lacks_is_refused_with_what_would_work() -> None:
-    with pytest.raises(PlanError, match=r"'qat' is not offered for runtime openvino.*litert or tflite"):
-        plan("int8-ptq", "intel-cpu", SAMPLE, "quantize.method=qat")
+    with pytest.raises(PlanError, match=r"'fp16' is not offered for runtime openvino.*onnxruntime"):
+        plan("int8-ptq", "intel-cpu", SAMPLE, "quantize.method=fp16")
 
 
 def test_an_unknown_runtime_is_refused(tmp_path: Path) -> None:
