@@ -11,8 +11,8 @@ import pytest
 from edgekit.catalog import names
 from edgekit.errors import ConfigError, PlanError
 from edgekit.inputs import DataSource, Inputs, ModelSource, resolve_data
-from edgekit.ondevice.runtimes import RUNTIMES, load_runtime
 from edgekit.lanes import LANES, RUNTIME_FORMATS, RUNTIME_PACKAGES
+from edgekit.ondevice.runtimes import RUNTIMES, load_runtime
 from edgekit.plan import Plan, make_plan
 from edgekit.recipe import load_recipe
 from edgekit.refusals import REFUSALS, hardware, refusal_of
@@ -119,7 +119,7 @@ def test_myriad_says_why_and_what_works() -> None:
 
 
 def test_a_users_own_file_is_judged_by_what_it_says_and_not_by_its_name(tmp_path: Path) -> None:
-    own = tmp_path / "gpu-host.toml"
+    own = tmp_path / "jetson-orin.toml"
     own.write_text('schema = 1\nextends = "intel-cpu"\n')
     assert plan(target=str(own)).name == "distilbert-int8-jetson-orin"
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,22 @@ def test_our_scenarios_agree_with_mlperfs_load_generator() -> None:
             else:
                 p90_ms = quantiles(np.array(ours.latencies_ns), [0.9])[0] / 1e6
                 ratios.append(p90_ms / figures["latency_ms"]["p90"]["value"])
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="mlcommons-loadgen has wheels for x86-64 only")
+def test_mlperfs_load_generator_asks_batches_too() -> None:
+    asked: list[int] = []
+
+    def answer_all(indices: Sequence[int]) -> None:
+        asked.append(len(indices))
+        time.sleep(0.002)
+
+    run, figures = loadgen.drive("Offline", Spin(), Spin.count, Length(0.5, 20), 0, 5, answer_all)
+    during = asked[-len(run.latencies_ns) :]
+    assert set(during[:-1]) == {5}
+    assert sum(during) == run.inferences
+    assert figures["throughput_per_s"]["value"] > 1.5 * 500, "five at once in the time of one"
 
 
 def test_the_summary_of_mlperf_is_read_or_refused() -> None:

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.ondevice.profiler.scenarios import Length, Run, draw_order, p99_ms, search_rate, serve, stream
+from edgekit.ondevice.profiler.scenarios import (
+    Length,
+    Run,
+    draw_order,
+    p99_ms,
+    samples_per_query,
+    search_rate,
+    serve,
+    stream,
+)
 
 
 class FakeClock:
@@ -54,6 +63,22 @@ def test_a_query_of_eight_samples_is_one_latency_of_eight_answers() -> None:
     run = run_stream(FakeClock(2.0), Length(0.1, 5), per_query=8)
     assert run.inferences == 8 * len(run.latencies_ns)
     assert run.latencies_ns[0] == pytest.approx(16e6, rel=1e-6)
+
+
+def test_a_query_of_a_batch_is_answered_at_once() -> None:
+    clock, asked = FakeClock(2.0), list[list[int]]()
+
+    def answer_all(query: Any) -> None:
+        asked.append(list(query))
+        clock.sleep(0.005)
+
+    run = run_stream(clock, Length(0.1, 20), per_query=samples_per_query("Offline", 32), answer_all=answer_all)
+    assert not clock.answered
+    assert {len(query) for query in asked} == {32}
+    assert run.inferences == 32 * len(run.latencies_ns) == 32 * 20
+    assert run.inferences / run.seconds == pytest.approx(6400, rel=1e-3)
+    assert [samples_per_query(name, 32) for name in ("SingleStream", "MultiStream", "Server")] == [1, 8, 1]
+    assert samples_per_query("Offline", 1) == 1
 
 
 def test_the_tick_comes_once_a_second_and_ends_the_run() -> None:
