@@ -18,6 +18,8 @@ EXTRA = "onnx"
 
 #: The first opset with scales for each channel (onnx/onnx, docs/Changelog.md: QuantizeLinear-13).
 LEAST_OPSET = 13
+#: The first version of the format in which weights need not be inputs (onnx/onnx, onnx.proto: IR_VERSION_2019_1_22).
+LEAST_IR = 4
 
 
 class Options(StepOptions):
@@ -40,7 +42,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise StageError(f"{path}: is quantised already; possible: its float original")
     fix_inputs(model, shapes)
-    notes = ()
+    notes: tuple[str, ...] = ()
     opset = next((used.version for used in model.opset_import if used.domain in ("", "ai.onnx")), 0)
     if opset < LEAST_OPSET:
         model = _renew(path, model, opset)
@@ -54,16 +56,17 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
 def _load(path: Path) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         return onnx.load(path)
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+    except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         raise StageError(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from None
 
 
 def fix_inputs(model: Any, shapes: dict[str, list[int]]) -> None:
     """Give inputs their shapes, in place. Weights are inputs no more, and inner shapes are worked out anew."""
+    model.ir_version = max(model.ir_version, LEAST_IR)
     graph = model.graph
     weights = {value.name for value in graph.initializer}
     kept = [port for port in graph.input if port.name not in weights]
@@ -86,7 +89,7 @@ def _renew(path: Path, model: Any, opset: int) -> Any:
 
     try:
         return onnx.version_converter.convert_version(model, OPSET)
-    except (RuntimeError, onnx.checker.ValidationError) as error:
+    except (RuntimeError, onnx.version_converter.ConvertError, onnx.checker.ValidationError) as error:
         line = " ".join(str(error).split())[-200:]
         raise StageError(
             f"{path}: opset {opset} cannot be converted to {OPSET}: {line}; possible: export it again with opset "
