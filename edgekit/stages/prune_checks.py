@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ..errors import ConfigError
-from ..shape import FAMILIES, Shape, read_config, read_shape
+from ..shape import FAMILIES, LayerShape, Shape, read_config, read_shape
 from ..steps import Distill, Prune
+from .budget import Costs, Counted, least_ratio
 from .layers import chosen_layers, kept_count, kept_width
 
 
@@ -25,16 +27,18 @@ def check_pruning(steps: Sequence[BaseModel], teacher: Path | None, student: Pat
             shape = incoming_shape(steps, options, teacher, student)
             if shape:
                 check_widths(options, shape)
+                check_budget(options, shape)
 
 
 def check_prune(options: Prune) -> None:
     """Raises ConfigError where there is nothing to prune."""
     shares = (options.layers, options.heads, options.ffn, options.hidden)
-    if all(share == 1 for share in shares) and options.vocabulary == "keep" and options.embedding is None:
-        raise ConfigError(
-            "prune: layers, heads, ffn and hidden are 1, vocabulary is 'keep' and there is no embedding: nothing to "
-            "prune"
-        )
+    if any(share != 1 for share in shares) or options.vocabulary != "keep" or options.embedding or options.budget:
+        return
+    raise ConfigError(
+        "prune: layers, heads, ffn and hidden are 1, vocabulary is 'keep', and neither embedding nor a target_…_ratio "
+        "is given: nothing to prune"
+    )
 
 
 def check_widths(options: Prune, shape: Shape) -> None:
@@ -53,6 +57,40 @@ def check_widths(options: Prune, shape: Shape) -> None:
             f"prune.embedding: found {options.embedding}, but the token vectors are {now} numbers wide when it is "
             f"their turn; possible: a multiple of 8 below that, or a share such as 0.33"
         )
+
+
+def check_budget(options: Prune, shape: Shape) -> None:
+    """Raises ConfigError for a budget that a model of this shape cannot be brought within, where sizes alone tell.
+
+    A vocabulary that the texts decide, and latencies, are known when the step runs.
+    """
+    if options.budget and options.budget[0] != "latency" and options.vocabulary == "keep":
+        hidden, embedding = end_widths(options, shape)
+        costs = Counted(options.budget[0], shape, replace(shape, hidden=hidden, embedding=embedding))
+        if least_ratio(costs, shape.layers) > options.budget[1]:
+            raise ConfigError(budget_refusal(options, costs, shape.layers))
+
+
+def budget_refusal(options: Prune, costs: Costs, layers: Sequence[LayerShape]) -> str:
+    """Why a budget cannot be met, and the nearest that can."""
+    assert options.budget is not None
+    kind, ratio = options.budget
+    nearest = math.ceil(1000 * least_ratio(costs, layers) * 1.002) / 1000  # the search rounds costs up a little
+    smaller = "hidden" if kind != "bytes" else "hidden, embedding or vocabulary"
+    if nearest < 1:
+        possible = f"target_{kind}_ratio = {nearest:g} or more, or a smaller {smaller}"
+    else:
+        possible = f"a smaller {smaller}, for no layers are small enough"
+    return (
+        f"prune.target_{kind}_ratio: found {ratio:g}, but even one layer with the fewest heads and neurons is "
+        f"{least_ratio(costs, layers):.3g} of the model; possible: {possible}"
+    )
+
+
+def end_widths(options: Prune, shape: Shape) -> tuple[int, int | None]:
+    """The widths of the stream and of the token vectors after the step, for a model of this shape."""
+    hidden = kept_width(shape.hidden, options.hidden)
+    return hidden, shape.embedding if options.embedding is None else kept_width(hidden, options.embedding)
 
 
 def incoming_shape(
@@ -84,6 +122,5 @@ def pruned_shape(options: Prune, shape: Shape) -> Shape:
         )
         for layer in shape.layers[: kept_count(len(shape.layers), options.layers)]
     )  # fmt: skip
-    hidden = kept_width(shape.hidden, options.hidden)
-    embedding = shape.embedding if options.embedding is None else kept_width(hidden, options.embedding)
+    hidden, embedding = end_widths(options, shape)
     return replace(shape.with_layers(layers), hidden=hidden, embedding=embedding)

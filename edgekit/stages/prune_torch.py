@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, is_dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
 
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
-from .layers import kept_count, kept_width
-from .prune_checks import check_prune, check_widths
+from ..errors import ConfigError
+from . import code_digest
+from .budget import Counted, cost_of, least_ratio
+from .prune_checks import budget_refusal, check_prune, check_widths, end_widths
 from .tokens import check_tokenizer, load_tokenizer, read_tokenizer
 from .vocabulary import kept_tokens, prune_tokenizer
 
 if TYPE_CHECKING:
     from ..shape import Shape
+    from .budget import Costs
     from .encoder import Encoder
     from .token_splits import Split
 
@@ -23,79 +30,120 @@ PRODUCES = "torch"
 USES = ("torch", "tokenizers", "safetensors")
 EXTRA = "torch"
 
-#: FFN neurons are kept in groups of this size: vector units work on so many numbers at least.
-NEURONS = 8
+#: What measures latencies. Named, not imported: the key of a step that measures nothing does not hang on its code.
+LATENCY_TABLE = "latency_table"
 
 
 class Options(steps.Prune):
-    """The recipe's step, and where texts are cut."""
+    """The recipe's step, where texts are cut, and for a budget of latency what the target runs the model with.
+
+    Without such a budget the step does not know its target, so that targets share it.
+    """
 
     max_tokens: int
+    runtime: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    buckets: Annotated[tuple[int, ...] | None, Field(strict=False)] = None
+    int8: Annotated[bool | None, Field(description="whether the recipe goes on to INT8")] = None
+    measured_by: Annotated[str | None, Field(description="the digest of the code that measures")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _target_where_measured(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("target_latency_ratio") is not None:
+            return {**given, "measured_by": code_digest(LATENCY_TABLE)}
+        of_target = ("runtime", "device", "threads", "buckets", "int8", "measured_by")
+        return {key: value for key, value in given.items() if key not in of_target}
 
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write the pruned and recovered encoder with its tokenizer.
 
-    Recovery is distillation from the build's teacher. Raises ConfigError where there is nothing to prune, for
-    vocabulary = "corpus" with another tokenizer than WordPiece, and for losses that do not fit.
+    Recovery is distillation from the build's teacher, after each round. Raises ConfigError where there is nothing to
+    prune, for vocabulary = "corpus" with another tokenizer than WordPiece, for widths, budgets and losses that do not
+    fit.
     """
     from .encoder import load_encoder, save_encoder
-    from .factorise import factorise
-    from .objective import make_objective, teacher_tokens
+    from .prune_cut import Way
+    from .prune_rounds import by_round, prune_in_rounds
     from .shrink import keep_positions
-    from .token_splits import read_split, read_texts
+    from .token_splits import read_split
     from .trained import trained_metrics
-    from .training import train
 
     check_prune(options)
-    model = keep_positions(load_encoder(source.path), options.max_tokens)
+    model = load_encoder(source.path)
+    came = model.shape
+    model = keep_positions(model, options.max_tokens)
     path = source.path / "tokenizer.json"
     tokenizer = load_tokenizer(path, options.max_tokens)
     check_tokenizer(path, tokenizer, model.shape.vocabulary, model.shape.positions)
-    training = read_split(job, tokenizer, "train")
-    job.progress(0, 1, "steps", "scoring what to keep")
     check_widths(options, model.shape)
-    model = _prune(model, training, options)
+    training = read_split(job, tokenizer, "train")
     if options.vocabulary == "corpus":
         model, content = _cut_vocabulary(model, read_tokenizer(path), training, options, str(path))
         path = job.work / "tokenizer.json"
         path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
         tokenizer = load_tokenizer(path, options.max_tokens)
         training = read_split(job, tokenizer, "train")
-    if options.embedding is not None:
-        model = factorise(model, training.token_ids, kept_width(model.shape.hidden, options.embedding))
-    validation = read_split(job, tokenizer, "validation")
-    texts = read_texts(job, "train")
-    objective = make_objective(model, teacher_tokens(tokenizer, texts, options, job), training, options, job)
-    result = train(model, training, validation, options, job, model.shape.pad_id, objective=objective)
+    costs = _costs(came, model.shape, training, options, job)
+    model, rounds = prune_in_rounds(model, path, tokenizer, training, Way(options, model.shape, 1.0, costs), job)
     save_encoder(model, job.work, path)
-    notes = (*_kept(model.shape, options), *((f"the losses: {options.losses}",) if objective else ()))
-    return Outcome(trained_metrics(source, model, validation, result, job.work), notes)
+    validation = read_split(job, tokenizer, "validation")
+    metrics = trained_metrics(source, model, validation, rounds[-1].result, job.work)
+    if options.rounds > 1:
+        metrics["rounds"] = by_round(rounds)
+    metrics |= {"budget": _spent(costs, model.shape, options)} if costs else {}
+    losses = (f"the losses: {options.losses}",) if options.losses.need_teacher else ()
+    return Outcome(metrics, (*_notes(model.shape, rounds[-1].numbers, came, options, costs), *losses))
 
 
-def _prune(model: Encoder, training: Split, options: Options) -> Encoder:
-    """Layers first; heads and neurons are then scored in the encoder that remains, the stream's coordinates last."""
-    from .importance import most_important, taylor_importance
-    from .narrow import narrow
-    from .shrink import keep_heads, keep_layers, keep_neurons
-
-    shape = model.shape
-    if options.layers < 1:
-        scores = taylor_importance(model, training, options.importance_samples).layers
-        model = keep_layers(model, most_important(scores, kept_count(len(shape.layers), options.layers)))
-    if options.heads < 1 or options.ffn < 1:
-        scored = taylor_importance(model, training, options.importance_samples)
-        heads = [most_important(s, kept_count(len(s), options.heads)) for s in scored.heads]
-        neurons = [most_important(s, kept_count(len(s), options.ffn, NEURONS)) for s in scored.neurons]
-        model = keep_neurons(keep_heads(model, heads), neurons)
-    width = kept_width(shape.hidden, options.hidden)
-    return narrow(model, training, width, options.importance_samples) if width < shape.hidden else model
+def _costs(came: Shape, start: Shape, training: Split, options: Options, job: Job) -> Costs | None:
+    """What shapes cost, where the step has a budget. Raises ConfigError for one that no shape meets."""
+    if options.budget is None:
+        return None
+    hidden, embedding = end_widths(options, start)
+    end = replace(start, hidden=hidden, embedding=embedding)
+    costs: Costs
+    if options.budget[0] == "latency":
+        costs = _latencies(came, end, training, options, job)
+    else:
+        costs = Counted(options.budget[0], came, end)
+    if least_ratio(costs, start.layers) > options.budget[1]:
+        raise ConfigError(budget_refusal(options, costs, start.layers))
+    return costs
 
 
-def _kept(shape: Shape, options: Options) -> Iterator[str]:
-    """What there is now, as notes."""
+def _latencies(came: Shape, end: Shape, training: Split, options: Options, job: Job) -> Any:
+    """The table of latencies, measured once for a step."""
+    measuring = import_module(f"{__package__}.{LATENCY_TABLE}")
+    buckets = options.buckets or (options.max_tokens,)
+    lengths = measuring.padded_lengths([len(ids) for ids in training.token_ids], buckets)
+    place = measuring.Place(
+        options.runtime or "litert", options.device or "CPU", options.threads or 1, options.int8 is not False
+    )
+    return measuring.measured_table(job.checkpoints / "latency.json", came, end, lengths, place, job.progress)
+
+
+def _spent(costs: Costs, shape: Shape, options: Options) -> dict[str, Any]:
+    """The budget's record: what was asked for, what the model costs now, and the measured table if there is one."""
+    assert options.budget is not None
+    kind, asked = options.budget
+    table: dict[str, Any] = {"table": asdict(costs)} if is_dataclass(costs) and not isinstance(costs, type) else {}
+    return {"kind": kind, "asked": asked, "ratio": cost_of(costs, shape.layers) / costs.whole, **table}
+
+
+def _notes(shape: Shape, numbers: Sequence[int], came: Shape, options: Options, costs: Costs | None) -> Iterator[str]:
+    """What there is now."""
     layers = (f"{layer.heads} heads and {layer.ffn} neurons" for layer in shape.layers)
     yield f"kept by layer: {', '.join(layers)}"
+    if options.budget and costs:
+        kind, asked = options.budget
+        ratio = f"{cost_of(costs, shape.layers) / costs.whole:.3f} of the {kind} of the model as it came"
+        if kind == "latency":
+            ratio = f"predicted {ratio}, measured by {costs}; on another processor it may be another share"
+        stay = ", ".join(map(str, numbers))
+        yield f"target_{kind}_ratio = {asked:g} keeps layers {stay} of 0 … {len(came.layers) - 1}: {ratio}"
     if options.hidden != 1:
         yield f"the stream between the layers is {shape.hidden} wide"
     if options.embedding is not None:

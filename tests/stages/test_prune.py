@@ -211,6 +211,146 @@ def test_a_width_that_none_is_refused(value: object) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize(("kind", "ratio"), [("macs", 0.3), ("bytes", 0.4)])
+def test_a_budget_finds_the_shape(tmp_path: Path, earlier: dict[str, Artifact], kind: str, ratio: float) -> None:
+    job = make_job(tmp_path, earlier)
+    more = {"embedding": 8} if kind == "bytes" else {}
+    outcome = prune_torch.run(earlier["teacher"], options(**{f"target_{kind}_ratio": ratio}, **more), job)
+    metrics = outcome.metrics
+    name = {"macs": "macs_per_token", "bytes": "parameters"}[kind]
+    teacher = 4 * (4 * 32 * 32 + 2 * 32 * 64) if kind == "macs" else metrics["parameters_before"]
+    reached = metrics[name] / teacher
+    assert 0.7 * ratio < reached <= ratio
+    assert metrics["budget"] == {"kind": kind, "asked": ratio, "ratio": pytest.approx(reached)}
+    assert metrics["validation_accuracy"] > 0.85
+    assert f"target_{kind}_ratio = {ratio:g} keeps layers" in outcome.notes[1]
+    assert f"of 0 … 3: {reached:.3f} of the {kind} of the model as it came" in outcome.notes[1]
+
+
+@pytest.mark.heavy
+def test_a_budget_keeps_what_matters_where_layers_differ(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    """Layers 1 and 3 do nothing but norm what is normed: at most their smallest size stays, and the others as a whole."""
+    import torch
+
+    from edgekit.stages.encoder import load_encoder, save_encoder
+
+    idle = tmp_path / "idle"
+    idle.mkdir()
+    model = load_encoder(earlier["teacher"].path)
+    with torch.no_grad():
+        for at in (1, 3):
+            for matrix in (model.layers[at].output, model.layers[at].down):
+                matrix.weight.zero_()
+                matrix.bias.zero_()
+    save_encoder(model, idle, earlier["teacher"].path / "tokenizer.json")
+    job = make_job(tmp_path, earlier)
+    chosen = options(target_macs_ratio=0.6, epochs=0.01, learning_rate=1e-12)
+    prune_torch.run(replace(earlier["teacher"], path=idle), chosen, job)
+    layers = json.loads((job.work / "config.json").read_text())["edgekit"]["layers"]
+    least = {"heads": 1, "head_dim": 8, "ffn": 8}
+    assert [layer for layer in layers if layer != least] == [{"heads": 4, "head_dim": 8, "ffn": 64}] * 2
+
+
+@pytest.mark.heavy
+def test_rounds_end_where_one_round_does(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
+    job = make_job(tmp_path, earlier)
+    chosen = options(layers=0.5, heads=0.5, ffn=0.25, hidden=0.75, embedding=8, rounds=3, epochs=3.0)
+    outcome = prune_torch.run(earlier["teacher"], chosen, job)
+    config = json.loads((job.work / "config.json").read_text())
+    assert config["edgekit"] == {"layers": [{"heads": 2, "head_dim": 8, "ffn": 16}] * 2, "embedding": 8}
+    assert config["hidden_size"] == 24
+    rounds = outcome.metrics["rounds"]
+    assert [len(each["layers"]) for each in rounds] == [3, 3, 2]
+    assert [each["layers"][0]["ffn"] for each in rounds] == [40, 24, 16]
+    assert [each["result"]["planned_steps"] for each in rounds] == [24, 24, 24]
+    assert set(rounds[2]["numbers"]) <= set(rounds[0]["numbers"]) <= {0, 1, 2, 3}
+    assert outcome.metrics["validation_accuracy"] > 0.85
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("budget", [{"layers": 0.5, "ffn": 0.5}, {"target_macs_ratio": 0.3}])
+def test_a_build_that_was_killed_between_and_within_rounds_writes_the_same_bytes(
+    tmp_path: Path, earlier: dict[str, Artifact], budget: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.stages import sensitivity, training
+
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    chosen = options(**budget, hidden=0.75, embedding=8, vocabulary="corpus", rounds=2, epochs=1.0)
+    whole = make_job(tmp_path / "whole", earlier)
+    prune_torch.run(earlier["teacher"], chosen, whole)
+    rounds, done = tmp_path / "killed" / "checkpoints", False
+
+    def kill(at: int, total: int, unit: str, note: str) -> None:
+        second = (rounds / "round-1").exists()
+        if not done and unit == "steps" and total > 1 and at == 5 and second:
+            raise Killed
+
+    with pytest.raises(Killed):
+        prune_torch.run(earlier["teacher"], chosen, make_job(tmp_path / "killed", earlier, progress=kill))
+    assert sorted(p.name for p in rounds.iterdir()) == ["round-1", "training-2"]
+    monkeypatch.setattr(sensitivity, "measure_sizes", None)  # what was found is kept
+    done = True
+    again = make_job(tmp_path / "killed", earlier, progress=kill)
+    told: list[int] = []
+    outcome = prune_torch.run(earlier["teacher"], chosen, replace(again, progress=lambda at, *_: told.append(at)))
+    assert 6 in told
+    assert told.count(1) <= 2, "neither round began anew"
+    assert outcome.metrics["rounds"][0]["result"]["steps"] > 0
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (again.work / name).read_bytes() == (whole.work / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"target_macs_ratio": 0.01}, r"target_macs_ratio: found 0\.01, but even one layer with the fewest heads and "
+         r"neurons is 0\.0469 of the model; possible: target_macs_ratio = 0\.047 or more, or a smaller hidden$"),
+        ({"target_bytes_ratio": 0.1}, r"target_bytes_ratio: found 0\.1, .* or a smaller hidden, embedding or vocab"),
+    ],
+)  # fmt: skip
+def test_a_budget_that_no_shape_meets_is_refused_by_the_config(step: dict[str, Any], said: str, tmp_path: Path) -> None:
+    layers = (LayerShape(4, 8, 64),) * 4
+    (tmp_path / "config.json").write_text(json.dumps(Shape("bert", 100, 32, 16, 2, layers, ("a", "b")).config()))
+    with pytest.raises(ConfigError, match=said) as refused:
+        check_pruning([steps.Prune.model_validate(step)], tmp_path, None)
+    nearest = float(str(refused.value).partition("ratio = ")[2].split()[0])
+    check_pruning([steps.Prune.model_validate({next(iter(step)): nearest})], tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"target_macs_ratio": 0.5, "ffn": 0.5},
+        {"target_macs_ratio": 0.5, "target_bytes_ratio": 0.5},
+        {"target_latency_ratio": 0.5, "layers": 0.5, "heads": 0.5},
+    ],
+)
+def test_a_budget_together_with_shares_or_another_is_refused(step: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="expected either a budget or shares, and one budget only"):
+        steps.Prune.model_validate(step)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 1.5, -1])
+def test_a_budget_is_a_share_below_one(ratio: float) -> None:
+    with pytest.raises(ValidationError, match="than"):
+        steps.Prune.model_validate({"target_latency_ratio": ratio})
+
+
+def test_a_step_knows_its_target_only_where_it_measures() -> None:
+    """Else each target would have a student of its own to train."""
+    of_target = {"runtime": "litert", "device": "CPU", "threads": 2, "buckets": (16, 32), "int8": True}
+    plain = Options.model_validate({"max_tokens": 32, "ffn": 0.5, **of_target})
+    assert plain == Options.model_validate({"max_tokens": 32, "ffn": 0.5})
+    measured = Options.model_validate({"max_tokens": 32, "target_latency_ratio": 0.5, **of_target})
+    assert of_target.items() <= measured.model_dump().items()
+    assert len(measured.measured_by or "") == 64
+
+
+@pytest.mark.heavy
 def test_nothing_to_prune_is_refused(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
     with pytest.raises(ConfigError, match="nothing to prune"):
         prune_torch.run(earlier["teacher"], options(), make_job(tmp_path, earlier))
