@@ -46,7 +46,7 @@ TEXT = Lane(
             formats=("dataset", "torch", "keras", "tflite"),
             converters={"keras": "convert_keras", "tflite": "convert_tflite"},
             stages={
-                "sparsify": ("sparsify_tfmot",),
+                "sparsify:magnitude": ("sparsify_tfmot",),
                 "cluster": ("cluster_tfmot",),
                 "quantize:ptq": ("quantize_tflite",),
                 "quantize:qat": ("quantize_tfmot", "quantize_tflite"),
@@ -57,7 +57,8 @@ TEXT = Lane(
             formats=("dataset", "torch", "ir"),
             converters={"ir": "convert_openvino"},
             stages={
-                "sparsify": ("sparsify_nncf",),
+                "sparsify:magnitude": ("sparsify_nncf",),
+                "sparsify:regularisation": ("sparsify_nncf",),
                 "quantize:ptq": ("quantize_nncf",),
                 "quantize:qat": ("quantize_nncf_torch",),
             },
@@ -66,7 +67,8 @@ TEXT = Lane(
             formats=("dataset", "torch", "onnx"),
             converters={"onnx": "convert_onnx"},
             stages={
-                "sparsify": ("sparsify_nncf",),
+                "sparsify:magnitude": ("sparsify_nncf",),
+                "sparsify:regularisation": ("sparsify_nncf",),
                 "quantize:ptq": ("quantize_onnx",),
                 "quantize:fp16": ("quantize_half",),
             },
@@ -97,6 +99,12 @@ FILE = Lane(
             converters={},
             stages={"teacher": ("teacher_onnx",), "quantize:ptq": ("quantize_onnx_file",)},
             families=("onnx",),
+        ),
+        "tflite": Toolchain(
+            formats=("dataset", "tflite"),
+            converters={},
+            stages={"teacher": ("teacher_tflite",), "quantize:ptq": ("quantize_tflite_file",)},
+            families=("keras",),
         ),
     },
 )
