@@ -61,7 +61,7 @@ def make_splits(tables: Mapping[str, Table], wanted: Wanted, seed: int, task: st
         if dropped:
             notes.append(f"{dropped} rows of the {split} split without a text or a label dropped")
     made = divide(rows, seed, str(base.path), quoted(columns.label), task)
-    return Splits(made.rows, (*notes, *made.notes), bool(columns.pair))
+    return Splits(made.rows, (*notes, *made.notes), bool(columns.pair), columns.label)
 
 
 def divide(
