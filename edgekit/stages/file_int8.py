@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ..artifact import Job
@@ -17,6 +18,12 @@ from .nncf_words import NncfQuantize, arguments, library
 FEW = 8
 #: Held-out samples that the noise of operators is measured over.
 NOISE_SAMPLES = 16
+#: How ranges of activations are taken: the mean of the samples' least and largest numbers, or the extremes of all.
+MEAN, EXTREMES = "mean", "extremes"
+RANGES = (MEAN, EXTREMES)
+#: Calibration samples that the ways are compared over, and a likeness that leaves nothing to gain.
+COMPARED_SAMPLES = 16
+FINE = 0.999
 #: Fewer samples than this fix ranges badly.
 FAIR_SAMPLES = 50
 
@@ -35,13 +42,47 @@ def calibration(job: Job, options: FileQuantize) -> list[dict[str, tensors.Array
     return list(tensors.feeds(job.earlier["dataset"].path, "train", options.calibration_samples))
 
 
-def file_arguments(options: FileQuantize, count: int, attention: bool, asymmetric: bool) -> dict[str, Any]:
+def choose_ranges(
+    quantise: Callable[[str], Any], answer: Callable[[Any], list[list[tensors.Array]]], exact: Any
+) -> tuple[Any, str]:  # fmt: skip
+    """The INT8 model whose answers to a few calibration samples are nearest to the float model's, and which of RANGES.
+
+    NNCF's own way fits large arrays, whose extremes are outliers; of a few numbers a sample it would cut most. So where
+    the first loses something, the other is tried.
+    """
+    wanted = answer(exact)
+    found: dict[str, tuple[float, Any]] = {}
+    for ranges in RANGES:
+        model = quantise(ranges)
+        found[ranges] = _likeness(answer(model), wanted), model
+        if found[ranges][0] >= FINE:
+            break
+    best = max(found, key=lambda ranges: found[ranges][0])
+    return found[best][1], best
+
+
+def _likeness(found: list[list[tensors.Array]], wanted: list[list[tensors.Array]]) -> float:
+    """The mean over samples of the lowest cosine among their outputs."""
+    lowest = []
+    for one, other in zip(found, wanted, strict=True):
+        pairs = [(x.ravel().astype(np.float64), y.ravel().astype(np.float64)) for x, y in zip(one, other, strict=True)]
+        lowest.append(min(float(x @ y) / max(float(np.linalg.norm(x) * np.linalg.norm(y)), 1e-300) for x, y in pairs))
+    return float(np.mean(lowest))
+
+
+def file_arguments(
+    options: FileQuantize, count: int, ranges: str, attention: bool, asymmetric: bool
+) -> dict[str, Any]:  # fmt: skip
     """The keywords of `nncf.quantize`: its rules for transformers where there is attention.
 
     Asymmetric ranges of activations keep more of what is not symmetric around zero; TensorRT takes symmetric ones only.
     """
     nncf = library()
     known = arguments(options, count, options.keep_float)
+    if ranges == EXTREMES:
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+        known["advanced_parameters"].activations_range_estimator_params = RangeEstimatorParametersSet.MINMAX
     preset = nncf.QuantizationPreset.MIXED if asymmetric else nncf.QuantizationPreset.PERFORMANCE
     return {**known, "model_type": nncf.ModelType.TRANSFORMER if attention else None, "preset": preset}
 

@@ -28,14 +28,14 @@ def convert(saved: Path, named: Path, int8: bool = False, feeds: Feeds | None = 
         converter.representative_dataset = feeds
     try:
         return bytes(converter.convert())
-    except (RuntimeError, ValueError, *_converter_errors()) as error:
+    except _errors() as error:
         raise StageError(f"{named}: TFLite's converter: {_plain(error)}") from None
 
 
-def _converter_errors() -> tuple[type[Exception], ...]:
+def _errors() -> tuple[type[Exception], ...]:
     from tensorflow.lite.python.convert_phase import ConverterError
 
-    return (ConverterError,)
+    return RuntimeError, ValueError, ConverterError
 
 
 def _plain(error: Exception) -> str:

@@ -12,7 +12,18 @@ import numpy as np
 from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..ondevice.runtimes import openvino as runtime
-from .file_int8 import NOISE_SAMPLES, Feed, FileQuantize, calibration, check_operators, file_arguments, held_out, notes
+from .file_int8 import (
+    COMPARED_SAMPLES,
+    NOISE_SAMPLES,
+    Feed,
+    FileQuantize,
+    calibration,
+    check_operators,
+    choose_ranges,
+    file_arguments,
+    held_out,
+    notes,
+)
 from .layer_noise import Noise, noise_rows
 from .nncf_words import library
 from .teacher_openvino import save_file_ir
@@ -24,6 +35,8 @@ EXTRA = "openvino"
 
 #: Operators with weights, which INT8 makes faster.
 KINDS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
+#: Operators that only move numbers, which rounding may stand before.
+_MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Concat", "StridedSlice", "MaxPool")
 #: The model as it is defined, in float32 arithmetic: the same figures on every CPU.
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": "NO"}
 
@@ -40,17 +53,22 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         raise StageError(f"{source.path}: the model has no {', '.join(KINDS[:2])} or MatMul, so INT8 has nothing to do")
     check_operators(options.keep_float, names)
     feeds = calibration(job, options)
-    data = library().Dataset(feeds, Feed(job, 2 * len(feeds)))
-    known = file_arguments(options, len(feeds), _has_attention(exact), asymmetric=True)
-    network = library().quantize(exact, data, **known)
+
+    def quantise(ranges: str) -> Any:
+        data = library().Dataset(feeds, Feed(job, 2 * len(feeds)))
+        return library().quantize(
+            exact, data, **file_arguments(options, len(feeds), ranges, _has_attention(exact), asymmetric=True)
+        )
+
+    network, ranges = choose_ranges(quantise, lambda network: _answer(network, feeds[:COMPARED_SAMPLES]), exact)
     noise = _measure(exact, network, names, job.earlier["dataset"].path)
     left = [name for name in names if not _is_int8(network, name)]
     save_file_ir(network, job.work)
     shutil.copyfile(source.path / "outputs.json", job.work / "outputs.json")
     sizes = [sum((f / name).stat().st_size for name in ("model.xml", "model.bin")) for f in (job.work, source.path)]
     metrics = {
-        "bytes": sizes[0], "bytes_before": sizes[1], "calibration_samples": len(feeds), "float_layers": left,
-        "layer_noise": noise_rows(noise.snr_db(), kept=left),
+        "bytes": sizes[0], "bytes_before": sizes[1], "calibration_samples": len(feeds), "ranges": ranges,
+        "float_layers": left, "layer_noise": noise_rows(noise.snr_db(), kept=left),
     }  # fmt: skip
     return Outcome(metrics, notes(names, left, len(feeds)))
 
@@ -67,9 +85,20 @@ def _has_attention(network: Any) -> bool:
 def _is_int8(network: Any, name: str) -> bool:
     """Whether an operator reads rounded activations."""
     found = next((op for op in network.get_ops() if op.get_friendly_name() == name), None)
-    return found is not None and "FakeQuantize" in {
-        found.input_value(at).get_node().get_type_name() for at in range(found.get_input_size())
-    }
+    source = found.input_value(0).get_node() if found else None
+    while source and source.get_type_name() in _MOVING:
+        source = source.input_value(0).get_node()
+    return source is not None and source.get_type_name() == "FakeQuantize"
+
+
+def _answer(network: Any, feeds: Sequence[Any]) -> list[list[Any]]:
+    """All outputs for each feed."""
+    request = runtime.library().Core().compile_model(network, "CPU", _EXACT).create_infer_request()
+    found = []
+    for feed in feeds:
+        request.infer(feed)
+        found.append([np.array(request.get_output_tensor(at).data) for at in range(len(network.outputs))])
+    return found
 
 
 def _measure(exact: Any, int8: Any, names: Sequence[str], dataset: Path) -> Noise:

@@ -11,7 +11,18 @@ from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..ondevice.runtimes import onnxruntime as runtime
 from ..ondevice.runtimes.onnx_session import session_options
-from .file_int8 import NOISE_SAMPLES, Feed, FileQuantize, calibration, check_operators, file_arguments, held_out, notes
+from .file_int8 import (
+    COMPARED_SAMPLES,
+    NOISE_SAMPLES,
+    Feed,
+    FileQuantize,
+    calibration,
+    check_operators,
+    choose_ranges,
+    file_arguments,
+    held_out,
+    notes,
+)
 from .layer_noise import Noise, noise_rows
 from .nncf_words import library
 
@@ -42,11 +53,15 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         raise StageError(f"{source.path}: the model has no {', '.join(KINDS)}, so INT8 has nothing to do")
     check_operators(options.keep_float, list(outputs))
     feeds = calibration(job, options)
-    data = library().Dataset(feeds, Feed(job, len(feeds)))
     # SmoothQuant multiplies between layers what the runtime would compute in one kernel, so it is only done when asked
     asked = options if options.smooth_quant is not None else options.model_copy(update={"smooth_quant": "off"})
-    known = file_arguments(asked, len(feeds), _has_attention(exact), asymmetric=options.device == "CPU")
-    model = library().quantize(exact, data, **known)
+
+    def quantise(ranges: str) -> Any:
+        data = library().Dataset(feeds, Feed(job, len(feeds)))
+        known = file_arguments(asked, len(feeds), ranges, _has_attention(exact), asymmetric=options.device == "CPU")
+        return library().quantize(exact, data, **known)
+
+    model, ranges = choose_ranges(quantise, lambda model: _answer(model, feeds[:COMPARED_SAMPLES]), exact)
     noise = _measure(exact, model, outputs, job.earlier["dataset"].path)
     rounded = {out for node in model.graph.node if node.op_type == "DequantizeLinear" for out in node.output}
     left = [node.name for node in model.graph.node if node.name in outputs and node.input[0] not in rounded]
@@ -57,6 +72,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         "bytes": (job.work / "model.onnx").stat().st_size,
         "bytes_before": (source.path / "model.onnx").stat().st_size,
         "calibration_samples": len(feeds),
+        "ranges": ranges,
         "float_layers": left,
         "layer_noise": noise_rows(noise.snr_db(), kept=left),
     }
@@ -88,6 +104,12 @@ def _measure(exact: Any, int8: Any, outputs: dict[str, str], dataset: Path) -> N
         for name, right, wrong in zip(outputs, *answers, strict=True):
             noise.add(name, right, wrong)
     return noise
+
+
+def _answer(model: Any, feeds: Sequence[Any]) -> list[list[Any]]:
+    """All outputs for each feed."""
+    session = _probe(model, [])
+    return [session.run(None, feed) for feed in feeds]
 
 
 def _probe(model: Any, wanted: Sequence[str]) -> Any:
