@@ -125,7 +125,7 @@ class AccuracyControl:
     def __init__(self, exact: Any, validation: TokenSplit, options: NncfQuantize) -> None:
         self.exact, self.validation, self.options = exact, validation, options
         self.rows = range(len(validation.token_ids))
-        self._said = [logits[0].argmax() for logits in self._answer(self._compile(exact), self.rows)]
+        self._said = self._answer(self._compile(exact), self.rows)
         self.before, _ = self.score(self._compile(exact), self.rows)
 
     def drop(self, network: Any) -> float:
@@ -159,7 +159,8 @@ class AccuracyControl:
         if self.options.drop_metric == "accuracy" and len(rows) == len(self.rows):
             value = self.validation.score(np.concatenate(answers))[self.validation.metric]
         else:
-            value = float(np.mean([a[0].argmax() == self._said[row] for row, a in zip(rows, answers, strict=True)]))
+            said = np.concatenate([self._said[row] for row in rows])
+            value = self.validation.agreement(np.concatenate(answers), said)
         return value, [[logits] for logits in answers]
 
     def _answer(self, model: Any, rows: Iterable[int]) -> list[Any]:

@@ -44,6 +44,11 @@ class TokenSplit:
         found: dict[str, float] = BY_TEXT[self.task].score(logits, self.labels)
         return found
 
+    def agreement(self, logits: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> float:
+        """The share of texts of which two models' logits, of as many of these texts each, say the same."""
+        examples = texts.Examples([], self.labels, ())
+        return float(BY_TEXT[self.task].agreement([[row] for row in logits], [[row] for row in others], examples))
+
 
 #: What a training stage is given: texts with a label each, or windows that are answered by token.
 Split = TokenSplit | WindowSplit
