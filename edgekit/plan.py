@@ -26,6 +26,7 @@ from .stages import code_digest, installed_version, load_stage
 from .stages.layer_checks import check_float_layers
 from .stages.loss_checks import check_losses
 from .stages.prune_checks import check_pruning
+from .stages.sparsity_effect import effect_notes
 from .steps import Convert, Distill, Quantize, StepOptions
 from .target import Target
 from .textchecks import check_texts
@@ -60,6 +61,7 @@ class Plan:
     inputs: Inputs
     steps: tuple[Step, ...]
     task: str = "text_classification"
+    notes: tuple[str, ...] = ()  # what the user should know before anything runs
 
     @property
     def name(self) -> str:
@@ -124,7 +126,9 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
     check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)
     check_float_layers([step.options for step in steps], teachers[0] if teachers else None, student)
-    return Plan(recipe, target, inputs, tuple(steps), task)
+    model = student or (teachers[0] if teachers else None)
+    notes = effect_notes([step.options for step in steps], model, target.runtime.name)
+    return Plan(recipe, target, inputs, tuple(steps), task, notes)
 
 
 def find_task(recipe: Recipe, inputs: Inputs) -> str:

@@ -258,9 +258,17 @@ class Prune(WeightedDistillation):
 
 
 class Sparsify(Distillation):
-    """Magnitude sparsity: weights become zero, shapes stay; the compressed bundle shrinks, latency does not."""
+    """Sparsity: weights become zero, shapes stay; the compressed bundle shrinks, latency does not."""
 
     step: Literal["sparsify"] = "sparsify"
+    method: Annotated[
+        Literal["magnitude", "regularisation"],
+        Field(description="magnitude: the smallest weights; regularisation: those that training finds superfluous"),
+    ] = "magnitude"
+    scope: Annotated[
+        Literal["local", "global"],
+        Field(description="of the threshold: each matrix its own, or one over all, by each matrix's norm"),
+    ] = "local"
     sparsity: Annotated[float, Field(gt=0, lt=1, description="share of zero weights in the dense layers")] = 0.5
     pattern: Annotated[
         Literal["unstructured", "2:4", "block"], Field(description="2:4 and block: where the toolchain can")

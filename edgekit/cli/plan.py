@@ -27,6 +27,7 @@ def command(store_path: Path | None, as_json: bool, **what: Any) -> None:
             {
                 "bundle": plan.name,
                 "sample_task": plan.inputs.is_sample,
+                "notes": plan.notes,
                 "steps": [
                     {
                         "step": s.step, "stage": s.stage, "accepts": s.accepts, "produces": s.produces, "key": s.key,
@@ -45,6 +46,8 @@ def command(store_path: Path | None, as_json: bool, **what: Any) -> None:
         losses = getattr(step.options, "losses", None)
         told = f"  losses: {losses}" if losses else ""
         click.echo(f"{number}  {step.stage:{stages}}  {way:20}  {step.key[:16]}  {_state(step, there)}{told}")
+    for note in plan.notes:
+        click.echo(f"note: {note}")
     click.echo(f"makes the bundle {plan.name}; {sum(cached)} of {len(cached)} steps are in {store.root}")
 
 

@@ -1,13 +1,13 @@
-"""Magnitude sparsity: NNCF chooses the weights that become zero, training recovers what that cost.
+"""Sparsity: NNCF chooses the weights that become zero, training recovers what that cost.
 
-Han et al. 2015, arXiv:1506.02626. The encoder layers' matrices become sparse; the token vectors, the pooler and the
-classifier stay dense.
+By magnitude (Han et al. 2015, arXiv:1506.02626), or by regularisation: training learns which weights the loss can do
+without (Louizos et al. 2018, arXiv:1712.01312). The encoder layers' matrices become sparse; the token vectors, the
+pooler and the classifier stay dense.
 """
 
 from __future__ import annotations
 
-import copy
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -28,8 +28,9 @@ class Options(Sparsify):
 
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
-    """Write the sparse model; every matrix has the same share of zeros."""
+    """Write the sparse model; over all matrices, or by `scope` in every one, it has the share of zeros asked for."""
     from .encoder import load_encoder, save_encoder
+    from .masks import learned_masks, magnitude_masks
     from .token_splits import read_split
     from .tokens import load_tokenizer
     from .trained import trained_metrics
@@ -39,7 +40,11 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     tokenizer = load_tokenizer(path, options.max_tokens)
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
     model = load_encoder(source.path)
-    masks = choose_masks(model, options.sparsity)
+    if options.method == "regularisation":
+        masks = learned_masks(model, training, validation, options, job)
+        options = options.model_copy(update={"epochs": options.epochs / 2})
+    else:
+        masks = magnitude_masks(model, options.sparsity, options.scope)
     parameters = dict(model.named_parameters())
 
     def keep_zeros(_: int) -> None:
@@ -49,31 +54,11 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     keep_zeros(0)
     result = train(model, training, validation, options, job, model.shape.pad_id, after_step=keep_zeros)
     save_encoder(model, job.work, path)
-    zeros = sum(int((parameters[name] == 0).sum()) for name in masks)
-    sparsity = zeros / sum(mask.numel() for mask in masks.values())
-    return Outcome(
-        {**trained_metrics(source, model, validation, result, job.work), "sparsity": sparsity},
-        ("sparse weights shrink the compressed bundle; the runtime's latency stays as it was",),
-    )
-
-
-def choose_masks(model: Any, sparsity: float) -> dict[str, Any]:
-    """A mask for each matrix of the encoder layers, by parameter name: false at its `sparsity` smallest weights."""
-    from ..ondevice.runtimes import openvino as runtime
-
-    runtime.library()  # before NNCF imports it with its telemetry
-    import nncf
-    import torch
-    from nncf.torch.function_hook.pruning.magnitude.algo import get_pruned_modules
-
-    example = torch.ones(2, 16, dtype=torch.int64)
-    pruned = nncf.prune(
-        copy.deepcopy(model),
-        mode=nncf.PruneMode.UNSTRUCTURED_MAGNITUDE_LOCAL,
-        ratio=sparsity,
-        ignored_scope=nncf.IgnoredScope(types=["embedding"]),
-        examples_inputs=(example, example),
-    )
-    # nncf.strip would write the zeros into the weights, but needs torchao, of which nothing else here is used.
-    chosen = {name.replace(":", "."): module.binary_mask for name, module in get_pruned_modules(pruned).items()}
-    return {name: mask for name, mask in sorted(chosen.items()) if name.startswith("layers.")}
+    shares = {name: float((parameters[name] == 0).double().mean()) for name in masks}
+    zeros = sum(shares[name] * mask.numel() for name, mask in masks.items())
+    metrics = {
+        **trained_metrics(source, model, validation, result, job.work),
+        "sparsity": zeros / sum(mask.numel() for mask in masks.values()),
+        "sparsity_by_matrix": shares,
+    }
+    return Outcome(metrics, ("sparse weights shrink the compressed bundle; the runtime's latency stays as it was",))

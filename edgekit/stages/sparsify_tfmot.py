@@ -7,7 +7,7 @@ classifier stay dense.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +32,8 @@ TOLERANCE = 0.005
 class Options(Sparsify):
     """The recipe's step, and what the texts are cut to."""
 
+    method: Literal["magnitude"] = "magnitude"
+    scope: Annotated[Literal["local"], Field(description="TFMOT knows no other")] = "local"
     max_tokens: Annotated[int, Field(ge=1, description="longest text, in tokens")]
 
 
