@@ -172,7 +172,10 @@ def load(what: What, samples: Path | None, seed: int) -> Workload:
 
 
 def samples_of(what: What, samples: Path | None, task: Task) -> tuple[list[Any], list[Any]]:
-    """The lines of a file, or what the bundle brings, each as it stands there and as a sample. Raises OnDeviceError."""
+    """The samples of a file, or what the bundle brings: each as JSON and as a sample. Raises OnDeviceError."""
+    if samples and hasattr(task, "parse_file"):  # its samples are no lines
+        found = task.parse_file(samples)
+        return [f"{file_digest(samples)} {row}" for row in range(len(found))], found
     if samples:
         lines = read_lines(samples)
         return lines, [task.parse_word(line) for line in lines]

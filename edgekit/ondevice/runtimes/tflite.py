@@ -41,7 +41,10 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
 
 
 def open_model(model: Path, device: str, threads: int, profiling: bool = False, reference: bool = False) -> Model:
-    """Load a bare .tflite. `reference` computes without delegates. Raises OnDeviceError, with `profiling` always: this library times no operators."""
+    """Load a bare .tflite. `reference` computes without delegates.
+
+    Raises OnDeviceError, with `profiling` always: this library times no operators.
+    """
     if profiling:
         raise OnDeviceError(f"{PACKAGE}: its Python library times no operators; use runtime litert for that")
     refuse_device(PACKAGE, device, ["CPU"])

@@ -94,6 +94,10 @@ class Arrays:
                 raise OnDeviceError(f"{word!r:.60}: not JSON: {error}") from None
         return load_samples(Path(word), self._inputs)
 
+    def parse_file(self, path: Path) -> list[list[dict[str, Array]]]:
+        """The samples of a file of arrays, each by itself. Raises OnDeviceError."""
+        return [[feed] for feed in load_samples(path, self._inputs)]
+
     def feeds(self, sample: Any) -> list[Feed]:
         """What the model is given, one after the other."""
         return list(sample)
