@@ -9,6 +9,9 @@ from .artifact import validation_score
 
 Manifest = Mapping[str, Any]
 
+#: Layers in the table of what INT8 costs.
+WORST = 5
+
 #: What is asked of a model that answers by token, and so reads long texts in windows: a word of a shell's line.
 EXAMPLES = {
     "question_answering": """'{"question": "who came?", "context": "Ana came at noon."}'""",
@@ -141,4 +144,29 @@ def _lineage(manifest: Manifest) -> str:
         shown = f"{score[1]:.4f}" if score else ""
         rows.append(f"| {entry['step']} | {entry['stage']} | {shown} | {entry['key'][:16]} |")
     notes = [f"- {entry['stage']}: {note}" for entry in manifest["lineage"] for note in entry["notes"]]
-    return "\n".join(rows + (["", *notes] if notes else []))
+    return "\n".join(rows + (["", *notes] if notes else []) + _noise(manifest))
+
+
+def _noise(manifest: Manifest) -> list[str]:
+    """What INT8 costs the layers that it costs most; empty where no step has measured it."""
+    measured = [entry["metrics"]["layer_noise"] for entry in manifest["lineage"] if "layer_noise" in entry["metrics"]]
+    if not measured:
+        return []
+    worst = measured[-1][:WORST]
+    return [
+        "",
+        f"What INT8 costs the {len(worst)} layers that it costs most: the signal-to-noise ratio of their outputs "
+        "against the float model's, in decibels, of which 6 are a bit. Alone, a layer reads what it reads there.",
+        "",
+        "| layer | dB in the model | dB alone | computes in |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['layer']} | {_decibels(row['snr_db'])} | {_decibels(row['alone_db'])} | "
+            f"{'float' if row['float'] else 'INT8'} |"
+            for row in worst
+        ),
+    ]
+
+
+def _decibels(ratio: float | None) -> str:
+    return "—" if ratio is None else f"{ratio:.1f}"

@@ -49,6 +49,9 @@ def command(bundle: Path, as_json: bool) -> None:
     for entry in manifest["lineage"]:
         for note in entry["notes"]:
             console.print(f"{entry['stage']}: {note}", markup=False)
+    for entry in manifest["lineage"]:
+        if "layer_noise" in entry["metrics"]:
+            print_table(("worst layers in INT8", "dB in the model", "dB alone", "in"), _noise(entry["metrics"]))
     print_table(("file", "size", "sha256"), [(n, size(f["size"]), f["sha256"]) for n, f in manifest["files"].items()])
 
 
@@ -75,6 +78,12 @@ def _print_scores(manifest: Any) -> None:
             for split, s in manifest["metrics"]["splits"].items()
         ],
     )
+
+
+def _noise(metrics: Any) -> list[tuple[str, str, str, str]]:
+    from ..stages.layer_noise import noise_table
+
+    return noise_table(metrics["layer_noise"])
 
 
 def _metrics(metrics: Any) -> str:
