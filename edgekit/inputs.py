@@ -151,7 +151,7 @@ def _model_file(path: Path, where: str) -> ModelSource:
         raise ConfigError([f"{where.partition(' ')[0]} {problem}" for problem in error.problems]) from None
     except OSError as error:
         raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
-    return ModelSource(path.name, path, digest, {}, found.form, (), False, form=found.form, inputs=found.inputs)
+    return ModelSource(path.name, path, digest, {}, found.form, (), None, form=found.form, inputs=found.inputs)
 
 
 def resolve_data(text: str | None) -> DataSource:
