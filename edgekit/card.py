@@ -156,12 +156,13 @@ def _noise(manifest: Manifest) -> list[str]:
     return [
         "",
         f"What INT8 costs the {len(worst)} layers that it costs most: the signal-to-noise ratio of their outputs "
-        "against the float model's, in decibels, of which 6 are a bit. Alone, a layer reads what it reads there.",
+        "against the float model's, in decibels, of which 6 are a bit. Alone, a layer reads what it reads there; in the "
+        "model, it also passes on the noise of those before it.",
         "",
-        "| layer | dB in the model | dB alone | computes in |",
+        "| layer | dB alone | dB in the model | computes in |",
         "|---|---|---|---|",
         *(
-            f"| {row['layer']} | {_decibels(row['snr_db'])} | {_decibels(row['alone_db'])} | "
+            f"| {row['layer']} | {_decibels(row['alone_db'])} | {_decibels(row['snr_db'])} | "
             f"{'float' if row['float'] else 'INT8'} |"
             for row in worst
         ),

@@ -51,7 +51,7 @@ def command(bundle: Path, as_json: bool) -> None:
             console.print(f"{entry['stage']}: {note}", markup=False)
     for entry in manifest["lineage"]:
         if "layer_noise" in entry["metrics"]:
-            print_table(("worst layers in INT8", "dB in the model", "dB alone", "in"), _noise(entry["metrics"]))
+            print_table(("worst layers in INT8", "dB alone", "dB in the model", "in"), _noise(entry["metrics"]))
     print_table(("file", "size", "sha256"), [(n, size(f["size"]), f["sha256"]) for n, f in manifest["files"].items()])
 
 

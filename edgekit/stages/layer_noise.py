@@ -72,14 +72,16 @@ def noise_rows(
     """The metric `layer_noise`: one row per layer, worst first, as the report, the card and `inspect` show it.
 
     `snr_db` is measured in the INT8 model as a whole, where a layer also passes on the noise of those before it;
-    `alone_db` where it reads the float model's activations, so all the noise is its own. Both are optional to know.
+    `alone_db` where it reads the float model's activations, so all the noise is its own. By the latter they are in
+    order, where a toolchain measures it; layers without noise come last.
     """
     left = set(kept)
-    alone = alone_db or {}
-    return [
-        {"layer": layer, "snr_db": ratio, "alone_db": alone.get(layer), "float": layer in left}
+    rows = [
+        {"layer": layer, "snr_db": ratio, "alone_db": (alone_db or {}).get(layer), "float": layer in left}
         for layer, ratio in snr_db.items()
     ]
+    key = "alone_db" if alone_db else "snr_db"
+    return sorted(rows, key=lambda row: math.inf if row[key] is None else float(row[key]))  # type: ignore[arg-type]
 
 
 def worst_layers(ratios_db: Mapping[str, float | None], below_db: float) -> tuple[str, ...]:
@@ -89,9 +91,9 @@ def worst_layers(ratios_db: Mapping[str, float | None], below_db: float) -> tupl
 
 
 def noise_table(rows: Sequence[Mapping[str, Any]], count: int = 5) -> list[tuple[str, str, str, str]]:
-    """The worst rows as words for a table: layer, dB in the model, dB alone, and in what it computes."""
+    """The worst rows as words for a table: layer, dB alone, dB in the model, and in what it computes."""
     return [
-        (str(row["layer"]), _decibels(row["snr_db"]), _decibels(row["alone_db"]), "float" if row["float"] else "INT8")
+        (str(row["layer"]), _decibels(row["alone_db"]), _decibels(row["snr_db"]), "float" if row["float"] else "INT8")
         for row in rows[:count]
     ]
 
