@@ -89,7 +89,7 @@ def read_inputs(path: Path) -> list[tuple[str, str, tuple[int | None, ...]]]:
     """
     config, _ = read_checked(path)
     inner = config["config"]
-    found = []
+    found: list[tuple[str, str, Any]] = []
     for layer in _entries(config):
         options = layer.get("config") or {}
         shape = options.get("batch_input_shape") or options.get("batch_shape")

@@ -109,9 +109,36 @@ FILE = Lane(
     },
 )
 
+#: Images: the classifier is distilled, and trained further, in Keras.
+_IMAGE_STEPS = {"sparsify:magnitude": ("sparsify_tfmot_images",)}
+IMAGES = Lane(
+    dataset="dataset_images",
+    common={"teacher": ("teacher_keras",), "distill": ("distill_keras",)},
+    toolchains={
+        "tflite": Toolchain(
+            formats=("dataset", "keras", "tflite"),
+            converters={"tflite": "convert_tflite_images"},
+            stages={
+                **_IMAGE_STEPS,
+                "quantize:ptq": ("quantize_tflite_images",),
+                "quantize:qat": ("quantize_tfmot_images", "quantize_tflite_images"),
+            },
+        ),
+        "ir": Toolchain(
+            formats=("dataset", "keras", "ir"),
+            converters={"ir": "convert_openvino_images"},
+            stages={
+                **_IMAGE_STEPS,
+                "quantize:ptq": ("quantize_nncf_images",),
+                "quantize:qat": ("quantize_tfmot_images", "quantize_nncf_images"),
+            },
+        ),
+    },
+)
+
 #: Task -> its lane.
 LANES = dict.fromkeys(("text_classification", "text_regression", "multi_label_classification"), TEXT)
-LANES |= {"tensors": FILE}
+LANES |= {"tensors": FILE, "image_classification": IMAGES}
 LANES |= {"question_answering": _by_token("dataset_qa"), "token_classification": _by_token("dataset_tokens")}
 
 #: What each runtime loads, and the distribution that it comes in (its module's FORMAT and PACKAGE; a test compares).

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from .errors import ConfigError, PlanError, did_you_mean
 from .filechecks import check_data, check_file
+from .imagechecks import check_images, image_words
 from .inputs import Inputs
 from .lanes import LANES, RUNTIME_FORMATS, RUNTIME_PACKAGES, Lane, Toolchain
 from .ondevice.tasks import device_needs
@@ -27,7 +28,7 @@ from .stages.layer_checks import check_float_layers
 from .stages.loss_checks import check_losses
 from .stages.prune_checks import check_pruning
 from .stages.sparsity_effect import effect_notes
-from .steps import Convert, Distill, Quantize, StepOptions
+from .steps import IMAGE_KEYS, Convert, Distill, Quantize, StepOptions
 from .target import Target
 from .textchecks import check_texts
 
@@ -83,12 +84,17 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     toolchain = _toolchain(recipe, target, task).of(made_of.family if made_of else None)
     if task == "tensors":
         check_file(recipe, target, inputs, lane, toolchain)
-    elif task != "image_classification":
+    elif task == "image_classification":
+        check_images(recipe, inputs)
+    else:
         check_data(inputs, task, "texts")
     _check_model(recipe, target, inputs, task, lane, toolchain)
     stages = _stages(recipe, target, lane, toolchain)
     _check_target_options(target, [stage for _, _, stage in stages])
+    _check_keys(recipe, task, stages)
     supplied = _supplied(recipe, target, inputs, task)
+    if task == "image_classification":
+        supplied |= image_words(recipe, inputs)
     steps: list[Step] = []
     for position, (name, chosen, stage) in enumerate(stages):
         module = load_stage(stage)
@@ -296,6 +302,7 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict
         "device": target.runtime.device,
         "threads": target.runtime.threads,
         "batch": target.runtime.batch,
+        "int8": any(isinstance(s, Quantize) and _method(s, target) != "fp16" for s in recipe.stage),
         "cpu_flags": target.cpu_flags,
         "also": tuple(target.runtime.also),
         "text_column": inputs.text_column,
@@ -335,6 +342,19 @@ def _options(
                 line = f"target {target.name}: options.{step}.{key}: found {fault.get('input')!r}, {said}"
             lines.append(line)
         raise ConfigError(lines) from None
+
+
+def _check_keys(recipe: Recipe, task: str, stages: Sequence[tuple[str, StepOptions | None, str]]) -> None:
+    """Refuse a key of the recipe that means nothing for this task. Raises PlanError naming it."""
+    for number, options in enumerate(recipe.stage, start=1):
+        step, unused = options.step, set(options.model_fields_set & IMAGE_KEYS)
+        if task == "image_classification" and not isinstance(options, Convert):
+            known = {f for name, _, stage in stages if name == step for f in load_stage(stage).Options.model_fields}
+            unused = options.model_fields_set - known - {"step"}
+        if unused:
+            raise PlanError(
+                f"recipe {recipe.name}: stage {number} ({step}): key '{min(unused)}' means nothing for {task}"
+            )
 
 
 def _check_target_options(target: Target, stages: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from .catalog import find
 from .errors import ConfigError, did_you_mean
-from .steps import STEPS, Step, StepOptions
+from .steps import STEPS, Positive, Step, StepOptions
 from .tasks import TASKS
 from .tomlfile import read_toml, validate
 
@@ -28,6 +28,9 @@ class Recipe(StepOptions):
         float, Field(ge=0, le=1, description="least accuracy ÷ teacher's accuracy; below it the build fails")
     ]
     max_tokens: Annotated[int, Field(ge=4, le=512, description="longer texts are cut")] = 128
+    image_size: Annotated[
+        tuple[Positive, Positive] | None, Field(strict=False, description="of images: height, width; none: as they are")
+    ] = None
     seed: Annotated[int, Field(ge=0)] = 0
     stage: Annotated[tuple[Step, ...], Field(strict=False, min_length=1)]
 

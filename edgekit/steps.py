@@ -277,6 +277,14 @@ class Sparsify(Distillation):
     epochs: Annotated[float, Field(gt=0)] = 0.5
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
 
+    @model_validator(mode="after")
+    def _fits(self) -> Sparsify:
+        if self.pattern == "2:4" and self.sparsity != 0.5:
+            raise ValueError(f"pattern '2:4' is a sparsity of 0.5; found {self.sparsity}")
+        if "block" in self.model_fields_set and self.pattern != "block":
+            raise ValueError(f"block counts with pattern = 'block' only; found pattern '{self.pattern}'")
+        return self
+
 
 class Cluster(Distillation):
     """Weights that share few values: the compressed bundle shrinks, latency does not. Weights that are zero stay so."""
@@ -351,6 +359,9 @@ class Convert(StepOptions):
     step: Literal["convert"] = "convert"
     format: Literal["ir", "tflite", "onnx"]
 
+
+#: Keys of steps that only images have.
+IMAGE_KEYS = frozenset({"student", "distort", "pixels", "labels"})
 
 Step = Annotated[Teacher | Distill | Prune | Sparsify | Cluster | Quantize | Convert, Field(discriminator="step")]
 STEPS: dict[str, type[StepOptions]] = {

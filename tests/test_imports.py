@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "tomlfile": {"errors"},
     "shape": {"errors"},
     "kerasfile": {"errors"},
+    "imagechecks": {"errors", "inputs", "kerasfile", "recipe", "steps", "tasks"},
     "onnxfile": {"errors"},
     "pt2file": {"errors"},
     "arrayfiles": {"errors"},
@@ -43,6 +44,7 @@ MAY_IMPORT = {
     "plan": {
         "errors",
         "filechecks",
+        "imagechecks",
         "inputs",
         "lanes",
         "ondevice",

@@ -10,7 +10,7 @@ import click
 
 from ..card import example
 from .console import json_option, open_console, open_reporter, print_json, size, verbosity_options
-from .options import SAMPLE_TASK, open_store, plan_from, plan_options
+from .options import open_store, plan_from, plan_options, sample_task
 
 
 def _pythons(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def command(
     console = open_console(stderr=as_json)
     reporter = open_reporter(console, quiet)
     if plan.inputs.is_sample:
-        console.print(SAMPLE_TASK, markup=False)
+        console.print(sample_task(plan.task), markup=False)
     try:
         store = open_store(store_path)
         bundle, packed = build(

@@ -86,6 +86,7 @@ def plan_from(
     from concurrent.futures import ThreadPoolExecutor
 
     from ..errors import ConfigError
+    from ..imagechecks import ARCHITECTURE, resolve_architecture, resolve_images
     from ..inputs import Inputs, resolve_data, resolve_model, resolve_unlabelled
     from ..tasks.columns import Wanted
 
@@ -103,7 +104,8 @@ def plan_from(
             "--data without --teacher: name a fine-tuned classifier, or a base checkpoint to fine-tune, with --teacher"
         )
     with ThreadPoolExecutor() as pool:  # hashing a model's files takes as long as the imports below
-        pending = [pool.submit(resolve_model, name, "--teacher") for name in teachers]
+        named = [name for name in teachers if not name.startswith(ARCHITECTURE)]
+        pending = [pool.submit(resolve_model, name, "--teacher") for name in named]
         started = pool.submit(resolve_model, student, "--student") if student else None
         from ..plan import make_plan
         from ..recipe import load_recipe
@@ -111,8 +113,10 @@ def plan_from(
 
         loaded_recipe, loaded_target = load_recipe(recipe, overrides), load_target(target)
         found = [future.result() for future in pending]
+        found += [resolve_architecture(name) for name in teachers if name.startswith(ARCHITECTURE)]
+        images = (task or loaded_recipe.task) == "image_classification"
         inputs = Inputs(
-            data=resolve_data(data),
+            data=resolve_images(data) if images else resolve_data(data),
             teacher=found[0] if found else None,
             student=started.result() if started else None,
             task=task,
@@ -125,7 +129,11 @@ def plan_from(
     return make_plan(loaded_recipe, loaded_target, inputs)
 
 
-SAMPLE_TASK = (
-    "Sample task: no --teacher and no --data, so this runs on edgekit's built-in device-support messages "
-    "with a small teacher trained on the spot."
-)
+def sample_task(task: str) -> str:
+    """What stands in for a teacher and data, as the user reads it."""
+    data = (
+        "the handwritten digits of scikit-learn"
+        if task == "image_classification"
+        else ("edgekit's built-in device-support messages")
+    )
+    return f"Sample task: no --teacher and no --data, so this runs on {data} with a small teacher trained on the spot."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import json_option, print_json
-from .options import SAMPLE_TASK, open_store, plan_from, plan_options
+from .options import open_store, plan_from, plan_options, sample_task
 
 if TYPE_CHECKING:
     from ..plan import Step
@@ -39,7 +39,7 @@ def command(store_path: Path | None, as_json: bool, **what: Any) -> None:
         )  # fmt: skip
         return
     if plan.inputs.is_sample:
-        click.echo(SAMPLE_TASK)
+        click.echo(sample_task(plan.task))
     stages = max(len(step.stage) for step in plan.steps)
     for number, (step, there) in enumerate(zip(plan.steps, cached, strict=True), start=1):
         way = f"{step.accepts or 'your files'} → {step.produces}"

@@ -1,0 +1,66 @@
+"""Distillation of image classifiers: a MobileNet or a thinner teacher learns what the teacher answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ..artifact import Artifact, Job, Outcome
+from ..steps import Distort, Student, WeightedDistillation
+
+ACCEPTS = "keras"
+PRODUCES = "keras"
+USES = ("tensorflow", "tf_keras", "safetensors")
+EXTRA = "images"
+
+
+class Options(WeightedDistillation):
+    """The recipe's step, of which texts have other keys."""
+
+    step: str = "distill"
+    student: Annotated[Student, Field(description="its shape")] = Student()
+    distort: Annotated[Distort | None, Field(description="how training images are changed")] = Distort()
+
+
+def run(source: Artifact, options: Options, job: Job) -> Outcome:
+    """Write the trained student. Raises ConfigError for losses that images do not have."""
+    from dataclasses import replace
+
+    from .image_losses import Features, check_losses
+    from .image_models import ImageModel, Pixels, facts, load_model, predict, save_model
+    from .image_shrink import shrink
+    from .image_students import build_student
+    from .image_training import ImageTrainer, read_lessons
+    from .keras_loop import prepare
+
+    check_losses(options)
+    prepare(job.seed)
+    lessons = read_lessons(job, options.distort)
+    teacher = lessons.teacher
+    assert teacher is not None
+    if options.student.architecture == "teacher":
+        thin = load_model(source.path)
+        student = thin.with_model(shrink(thin.model, options.student.width))
+        note = f"the student starts from the teacher, with {options.student.width:g} of the channels within its blocks"
+    else:
+        prepare(job.seed)  # the random start is this stage's own, whatever was loaded before
+        model = build_student(options.student, teacher.shape, len(teacher.labels))
+        student = ImageModel(model, Pixels(), teacher.labels)
+        shape = options.student
+        note = f"the student: {shape.architecture}, width {shape.width:g}, depth {shape.depth:g}"
+    if set(options.losses.chosen) - {"response"}:
+        lessons = replace(lessons, features=Features(student, teacher, options))
+    result = ImageTrainer(student, lessons, options, job).run()
+    save_model(student, job.work)
+    own = facts(student, job.work, predict(student, lessons.validation.images), lessons.validation.labels)
+    return Outcome(
+        {
+            **own,
+            **{f"{name}_before": source.metrics.get(name) for name in own},
+            "validation_accuracy_untrained": result.start_accuracy,
+            "steps": result.step,
+            "best_step": result.best_step,
+        },
+        (note,),
+    )

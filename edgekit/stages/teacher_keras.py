@@ -1,0 +1,182 @@
+"""The teacher of images: a Keras file as it is, an architecture trained on the data, or the sample task's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from .. import steps
+from ..artifact import Artifact, Job, Outcome
+from ..errors import ConfigError
+from ..kerasfile import KerasFile, read_keras_file
+from ..steps import Distort
+from ..tasks.image_classification import Examples, load, read_record, splits
+
+if TYPE_CHECKING:
+    from .image_models import ImageModel, Pixels
+
+ACCEPTS = "dataset"
+PRODUCES = "keras"
+USES = ("tensorflow", "tf_keras", "safetensors", "h5py")
+EXTRA = "images"
+
+#: Training images that tell what a pixel is to a teacher, and in which order it answers.
+TRIED = 500
+#: The sample task's teacher, a plain residual network, and how it is trained: within half a minute on one core.
+SAMPLE = steps.Student(architecture="resnet", width=1.0)
+SAMPLE_TRAINING = {"epochs": 12.0, "warmup": 0.1}
+SAMPLE_DISTORT = Distort(shift=0.1, zoom=0.1, rotate=10.0)
+
+
+class Options(steps.Teacher):
+    """The recipe's step, and an architecture of `tf_keras.applications` in place of a file."""
+
+    architecture: Annotated[str | None, Field(description="such as MobileNetV2: trained from nothing")] = None
+    distort: Distort | None = Distort()
+    sample: bool = False
+    epochs: Annotated[float, Field(gt=0)] = 30.0
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-3
+    evaluations: steps.Positive = 1
+
+
+def run(source: Artifact, options: Options, job: Job) -> Outcome:
+    """Write the teacher and its logits over every split.
+
+    Raises ConfigError for a file that is not loaded, and for one whose answers are not the data's labels.
+    """
+    from .image_models import facts, load_file, predict, save_model
+    from .keras_loop import prepare
+
+    prepare(job.seed)
+    labels = tuple(read_record(source.path)["labels"])
+    path = job.inputs.get("teacher")
+    if path and not options.architecture:
+        file = read_keras_file(path)
+        model, notes = _as_it_is(file, load_file(file), labels, load(source.path, "train", TRIED), options)
+        trained = options.fine_tune == "always"
+    else:
+        model, notes = _untrained(source, options, labels)
+        trained = True
+    metrics: dict[str, Any] = {}
+    if trained:
+        metrics = _train(model, source, options, job)
+    save_model(model, job.work)
+    answers = {}
+    for split in splits(source.path):
+        images = load(source.path, split).images
+        answers[split] = predict(model, images, _told(job, split, len(images)))
+        np.save(job.work / f"logits_{split}.npy", answers[split])
+    own = facts(model, job.work, answers["validation"], load(source.path, "validation").labels)
+    return Outcome({**own, **metrics, "licence": None, "licences": [None]}, notes)
+
+
+def _told(job: Job, split: str, count: int) -> Callable[[int], None]:
+    return lambda done: job.progress(done, count, "images", split)
+
+
+def _as_it_is(
+    file: KerasFile, model: Any, labels: tuple[str, ...], examples: Examples, options: Options
+) -> tuple[ImageModel, tuple[str, ...]]:
+    """A file's model, fed in the way in which it answers best. Raises ConfigError where its answers do not fit."""
+    from .image_models import FED, ImageModel, predict
+
+    if model.output_shape[1] != len(labels):
+        raise ConfigError(
+            f"{file.path}: answers {model.output_shape[1]} labels, the data has {len(labels)}: {', '.join(labels[:12])}"
+        )
+    wanted = examples.images.shape[1:]
+    if any(own not in (None, size) for own, size in zip(model.input_shape[1:], wanted, strict=True)):
+        raise ConfigError(f"{file.path}: reads {list(model.input_shape[1:])}, the images are {list(wanted)}")
+    if None in model.input_shape[1:]:
+        model = _fixed(model, wanted)
+    fed: dict[str, Pixels] = dict(FED) if options.pixels == "auto" else {options.pixels: FED[options.pixels]}
+    if wanted[2] == 1:
+        fed = {name: how for name, how in fed.items() if not name.startswith("imagenet")} or {"0..255": FED["0..255"]}
+    answers = {name: predict(ImageModel(model, how, labels), examples.images).argmax(1) for name, how in fed.items()}
+    right = {name: float((found == examples.labels).mean()) for name, found in answers.items()}
+    best = max(right, key=lambda name: right[name])
+    _check_order(file, answers[best], examples, labels, right[best])
+    others = ", ".join(f"{name} {share:.2f}" for name, share in right.items() if name != best)
+    share = f"{right[best]:.3f} of {len(examples.labels)} training images"
+    note = f"pixels are {best} to the teacher, which then answers {share} right"
+    return ImageModel(model, fed[best], labels), (f"{note}; others: {others}" if others else note,)
+
+
+def _fixed(model: Any, shape: tuple[int, ...]) -> Any:
+    """The same model for images of one size."""
+    from .keras_import import import_keras
+
+    _, keras = import_keras()
+    config = model.get_config()
+    config["layers"][0]["config"]["batch_input_shape"] = (None, *shape)
+    copy = keras.Model.from_config(config)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _check_order(
+    file: KerasFile, answers: np.ndarray[Any, Any], examples: Examples, labels: tuple[str, ...], right: float
+) -> None:
+    """Raises ConfigError where the outputs mean the labels in another order, or answer no better than chance."""
+    counts = np.zeros((len(labels), len(labels)))
+    np.add.at(counts, (answers, examples.labels), 1)
+    order = [int(row.argmax()) for row in counts]
+    reordered = float(counts.max(axis=1).sum() / len(answers))
+    if sorted(order) == list(range(len(labels))) and reordered > right + 0.2:
+        names = ", ".join(f'"{labels[at]}"' for at in order)
+        raise ConfigError(
+            f"{file.path}: its outputs mean the labels in another order: as they are it answers {right:.3f} of the "
+            f"training images right, so {reordered:.3f}; possible: --set 'teacher.labels=[{names}]'"
+        )
+    if right < 1.5 / len(labels):
+        raise ConfigError(
+            f"{file.path}: answers {right:.3f} of {len(answers)} training images right, which is chance for "
+            f"{len(labels)} labels; possible: --set teacher.labels=[…] in the order of its outputs, or "
+            "--set teacher.pixels=…, or --set teacher.fine_tune=always"
+        )
+
+
+def _untrained(source: Artifact, options: Options, labels: tuple[str, ...]) -> tuple[ImageModel, tuple[str, ...]]:
+    """An architecture with random weights."""
+    from .image_models import FED, ImageModel, Pixels, as_logits
+    from .image_students import build_student
+    from .keras_import import import_keras
+
+    shape = tuple(read_record(source.path)["shape"])
+    if not options.architecture:
+        return ImageModel(build_student(SAMPLE, shape, len(labels)), Pixels(), labels), ()
+    _, keras = import_keras()
+    keras.backend.clear_session()
+    name = options.architecture
+    maker = getattr(keras.applications, name, None) if name[:1].isupper() else None
+    if not callable(maker):
+        from ..errors import did_you_mean
+
+        names = [word for word in dir(keras.applications) if word[:1].isupper()]
+        raise ConfigError(f"--teacher keras:{name}: no such architecture{did_you_mean(name, names)}")
+    try:
+        model = maker(include_top=True, weights=None, input_shape=shape, classes=len(labels))
+    except ValueError as error:
+        raise ConfigError(f"--teacher keras:{name}: {' '.join(str(error).split())}") from None
+    from pathlib import Path
+
+    return ImageModel(as_logits(model, Path(f"keras:{name}")), FED["-1..1"], labels), (
+        f"{name} is trained from nothing on the data's own images",
+    )
+
+
+def _train(model: ImageModel, source: Artifact, options: Options, job: Job) -> dict[str, Any]:
+    """Train on the labels; answers how it went."""
+    from .image_training import ImageTrainer, Lessons
+
+    lessons = Lessons(
+        load(source.path, "train"), load(source.path, "validation"),
+        distort=SAMPLE_DISTORT if options.sample else options.distort,
+    )  # fmt: skip
+    given = {k: v for k, v in options.model_dump().items() if k in options.model_fields_set}
+    chosen = Options(**{**SAMPLE_TRAINING, **given}) if options.sample else options
+    result = ImageTrainer(model, lessons, chosen, job).run()
+    return {"steps": result.step, "best_step": result.best_step}
