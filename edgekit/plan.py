@@ -334,8 +334,10 @@ def _options(
     except ValidationError as error:
         lines = []
         for fault in error.errors(include_url=False):
-            key, said = str(fault["loc"][0]), fault["msg"].removeprefix("Value error, ")
-            if key in from_recipe:
+            key, said = str((*fault["loc"], "")[0]), fault["msg"].removeprefix("Value error, ")
+            if not key:  # of several keys together
+                line = f"recipe {recipe.name}, target {target.name}: step {step}: {said}"
+            elif key in from_recipe:
                 where = f"recipe {recipe.name}: step {step}: key '{key}'"
                 line = f"{where}: found {fault.get('input')!r}, but for target {target.name}: {said}"
             else:
