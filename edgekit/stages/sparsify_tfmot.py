@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from ..artifact import Artifact, Job, Outcome
-from ..errors import ConfigError, StageError
+from ..errors import StageError
 from ..steps import Sparsify
 
 ACCEPTS = "keras"
@@ -40,15 +40,13 @@ class Options(Sparsify):
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Make the encoder layers' weights sparse, recover with the distillation loss, keep the best sparse step.
 
-    Raises ConfigError for a 2:4 pattern with another sparsity than 0.5, StageError where the zeros are not reached.
+    Raises StageError where the zeros are not reached.
     """
     from .keras_training import Trainer, planned_steps, prepare
     from .token_splits import read_split
     from .tokens import load_tokenizer
     from .twin import load_twin, save_twin
 
-    if options.pattern == "2:4" and options.sparsity != 0.5:
-        raise ConfigError(f"sparsify: pattern '2:4' is a sparsity of 0.5; found {options.sparsity}")
     prepare(job.seed)
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
     splits = read_split(job, tokenizer, "train"), read_split(job, tokenizer, "validation")
