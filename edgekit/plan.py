@@ -100,7 +100,8 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
         module = load_stage(stage)
         options = _options(module.Options, chosen, supplied, recipe, target, name)
         roles = inputs.read_by(name)
-        needed = (*module.USES, RUNTIME_PACKAGES[target.runtime.name]) if stage == "validate" else module.USES
+        runs = stage == "validate" or getattr(options, "target_latency_ratio", None)  # the target's runtime, that is
+        needed = (*module.USES, RUNTIME_PACKAGES[target.runtime.name]) if runs else module.USES
         tried = tuple(RUNTIME_PACKAGES[name] for name in target.runtime.also) if stage == "validate" else ()
         versions = {package: installed_version(package) for package in (*needed, *tried)}
         parts = {
