@@ -32,6 +32,8 @@ TURNS, WARM_UP = 60, 3
 LEAST_SHARE = 0.05
 #: The models' token tables have so many rows: a lookup costs the same in a larger one.
 VOCABULARY = 64
+#: Converters trace a model with texts of so many tokens.
+TRACED = 16
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class LatencyTable:
 
     `heads` and `neurons` are by a layer's attention width and by its neurons: of a model with one layer of that size,
     the other part at its smallest, before a smallest layer; `last_heads` and `last_neurons` of one with that layer
-    alone. `two` and `one` have smallest layers only. `whole` is the model as it came. Where the target's device is not
-    here, `device` says what was measured instead.
+    alone. Sizes between two of them lie on a line. `two` and `one` have smallest layers only. `whole` is the model as
+    it came. Where the target's device is not here, `device` says what was measured instead.
     """
 
     runtime: str
@@ -78,7 +80,7 @@ class LatencyTable:
         """A layer in the middle; or the last one, with all that is not layers: of it one token alone may be read."""
         width, ffn = layer.heads * layer.head_dim, layer.ffn
         if not last:
-            return self.heads[str(width)] + self.neurons[str(ffn)] - self.two - self.one
+            return _between(self.heads, width) + _between(self.neurons, ffn) - self.two - self.one
         return _between(self.last_heads, width) + _between(self.last_neurons, ffn) - self.one
 
     def __str__(self) -> str:
@@ -140,8 +142,8 @@ def measured_table(
 def _models(whole: Shape, end: Shape) -> dict[str, Shape]:
     """The shapes to measure, by what they stand for."""
     first = end.layers[0]
-    heads = {(size, x.head_dim) for x in end.layers for size in head_sizes(x.heads)}
-    neurons = {size for x in end.layers for size in neuron_sizes(x.ffn)}
+    heads = {(size, x.head_dim) for x in end.layers for size in _some(head_sizes(x.heads))}
+    neurons = {size for x in end.layers for size in _some(neuron_sizes(x.ffn))}
     few = min(heads, key=lambda size: size[0] * size[1])
     many = max(heads, key=lambda size: size[0] * size[1])
     least = replace(first, heads=few[0], head_dim=few[1], ffn=min(neurons))
@@ -161,6 +163,11 @@ def _models(whole: Shape, end: Shape) -> dict[str, Shape]:
     return {"whole": whole, **{name: end.with_layers(of) for name, of in layers.items()}}
 
 
+def _some(sizes: list[int]) -> list[int]:
+    """Every second size and the smallest; what the others take lies between them."""
+    return [*sizes[:-1:2], sizes[-1]]
+
+
 def measure(
     models: Mapping[str, Shape], lengths: Mapping[int, float], place: Place, progress: Progress
 ) -> tuple[dict[str, float], str]:
@@ -169,7 +176,7 @@ def measure(
     device = place.device if runtime.has_device(place.device) else "CPU"
     buckets = sorted(lengths)
     shapes = {
-        name: replace(shape, vocabulary=VOCABULARY, positions=max(buckets), pad_id=0, separator=None)
+        name: replace(shape, vocabulary=VOCABULARY, positions=max(TRACED, *buckets), pad_id=0, separator=None)
         for name, shape in models.items()
     }
     distinct = list(dict.fromkeys(shapes.values()))

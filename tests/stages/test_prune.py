@@ -229,7 +229,7 @@ def test_a_budget_finds_the_shape(tmp_path: Path, earlier: dict[str, Artifact], 
 
 @pytest.mark.heavy
 def test_a_budget_keeps_what_matters_where_layers_differ(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    """Layers 1 and 3 do nothing but norm what is normed: at most their smallest size stays, and the others as a whole."""
+    """Layers 1 and 3 do nothing but norm what is normed: their smallest size stays at most, of the others all."""
     import torch
 
     from edgekit.stages.encoder import load_encoder, save_encoder
