@@ -26,15 +26,13 @@ from .file_int8 import (
 )
 from .layer_noise import Noise, noise_rows
 from .nncf_words import library
-from .teacher_openvino import save_file_ir
+from .teacher_openvino import KINDS, save_file_ir
 
 ACCEPTS = "ir"
 PRODUCES = "ir"
 USES = ("openvino", "nncf")
 EXTRA = "openvino"
 
-#: Operators with weights, which INT8 makes faster.
-KINDS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
 #: Operators that only move numbers, which rounding may stand before.
 _MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Concat", "StridedSlice", "MaxPool")
 #: The model as it is defined, in float32 arithmetic: the same figures on every CPU.

@@ -66,6 +66,8 @@ def _load(path: Path) -> Any:
 
 def fix_inputs(model: Any, shapes: dict[str, list[int]]) -> None:
     """Give inputs their shapes, in place. Weights are inputs no more, and inner shapes are worked out anew."""
+    import onnx
+
     model.ir_version = max(model.ir_version, LEAST_IR)
     graph = model.graph
     weights = {value.name for value in graph.initializer}
@@ -78,8 +80,13 @@ def fix_inputs(model: Any, shapes: dict[str, list[int]]) -> None:
         del dims[:]
         for size in shapes[port.name]:
             dims.add().dim_value = size
+    said = [port.type.tensor_type.shape for port in graph.output]
     for port in graph.output:  # open dimensions are fixed by the inputs' now
         port.type.tensor_type.ClearField("shape")
+    known = onnx.shape_inference.infer_shapes(model).graph.output
+    for port, found, before in zip(graph.output, known, said, strict=True):
+        shape = found.type.tensor_type.shape if found.type.tensor_type.HasField("shape") else before
+        port.type.tensor_type.shape.CopyFrom(shape)
 
 
 def _renew(path: Path, model: Any, opset: int) -> Any:

@@ -20,6 +20,9 @@ PRODUCES = "ir"
 USES = ("openvino",)
 EXTRA = "openvino"
 
+#: Operators with weights, which INT8 makes faster.
+KINDS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
+
 
 class Options(StepOptions):
     """Which form of file it is."""
@@ -84,14 +87,16 @@ def name_ports(network: Any, names: list[str]) -> None:
 
 
 def save_file_ir(network: Any, folder: Path) -> None:
-    """Write model.xml and model.bin. Operators keep the names of the file; those without one are numbered here.
+    """Write model.xml and model.bin. Operators with weights keep the names of the file; others are numbered here.
 
-    OpenVINO numbers such through the life of a process, so that the same model would not give the same bytes.
+    OpenVINO numbers those without a name through the life of a process, and so the same model would not give the same
+    bytes.
     """
     network.set_friendly_name("model")
     for number, operation in enumerate(network.get_ordered_ops()):
         kind, name = operation.get_type_name(), operation.get_friendly_name()
-        if kind != "Parameter" and re.fullmatch(rf"{kind}_\d+", name):
+        numbered = rf"{kind}_\d+" if kind in KINDS else r"[A-Z]\w*_\d+"
+        if kind != "Parameter" and re.fullmatch(numbered, name):
             operation.set_friendly_name(f"{kind}_{number}")
     runtime.library().save_model(network, folder / "model.xml", compress_to_fp16=False)
 
