@@ -245,7 +245,7 @@ class Prune(WeightedDistillation):
         given = [name for name in ("layers", "heads", "ffn") if others.data.get(name, 1) != 1]
         given += [name for name in others.data if name.startswith("target_") and others.data[name] is not None]
         if given:
-            raise ValueError(f"but {' and '.join(given)} too; expected either a budget or shares, and one budget only")
+            raise ValueError(f"together with {' and '.join(given)}; expected a budget or shares, and one budget only")
         return ratio
 
     @property
