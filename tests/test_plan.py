@@ -166,6 +166,19 @@ def test_what_the_intel_targets_ask_of_nncf_and_of_the_device() -> None:
     assert plan(target="intel-vpu").name == "distilbert-int8-intel-npu"
 
 
+def test_a_step_is_the_targets_own_only_where_its_latency_is_the_budget() -> None:
+    free = ("prune.ffn=1.0", "prune.heads=1.0")
+    for budget, shared in (("prune.target_macs_ratio=0.5", True), ("prune.target_latency_ratio=0.5", False)):
+        one, two = (
+            {s.step: s for s in plan("minilm-int8", target, SAMPLE, *free, budget).steps}
+            for target in ("raspberrypi", "intel-cpu")
+        )
+        assert (one["prune"].key == two["prune"].key) == shared
+        assert one["distill"].key == two["distill"].key
+    assert {"runtime": "litert", "int8": True, "threads": 1}.items() <= one["prune"].options.model_dump().items()
+    assert two["prune"].options.model_dump()["runtime"] == "openvino"
+
+
 def test_trained_steps_are_shared_between_targets_and_recipes() -> None:
     one, two, three = plan(), plan(target="intel-cpu"), plan("minilm-int8", "intel-cpu")
     assert [s.key for s in one.steps[:3]] == [s.key for s in two.steps[:3]]
