@@ -34,6 +34,9 @@ EXTRA = "onnx"
 #: Operators with weights, which INT8 makes faster.
 KINDS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
+#: Operators that only move numbers, which rounding may stand before.
+_MOVING = ("Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Slice", "MaxPool")
+
 
 class Options(FileQuantize):
     """The recipe's step, and what the target knows of its processor."""
@@ -63,8 +66,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     model, ranges = choose_ranges(quantise, lambda model: _answer(model, feeds[:COMPARED_SAMPLES]), exact)
     noise = _measure(exact, model, outputs, job.earlier["dataset"].path)
-    rounded = {out for node in model.graph.node if node.op_type == "DequantizeLinear" for out in node.output}
-    left = [node.name for node in model.graph.node if node.name in outputs and node.input[0] not in rounded]
+    left = _float_operators(model, set(outputs))
     keep_standard(model)
     write_model(model, job.work / "model.onnx")
     shutil.copyfile(source.path / "outputs.json", job.work / "outputs.json")
@@ -87,6 +89,19 @@ def name_nodes(model: Any) -> Any:
             node.name = f"{node.op_type}:{node.output[0]}"
         seen.add(node.name)
     return model
+
+
+def _float_operators(model: Any, names: set[str]) -> list[str]:
+    """The operators of these names that read no rounded activations."""
+    sources = {out: node for node in model.graph.node for out in node.output}
+    left = []
+    for node in model.graph.node:
+        source = sources.get(node.input[0]) if node.name in names else None
+        while source is not None and source.op_type in _MOVING:
+            source = sources.get(source.input[0])
+        if node.name in names and (source is None or source.op_type != "DequantizeLinear"):
+            left.append(node.name)
+    return left
 
 
 def _has_attention(model: Any) -> bool:
