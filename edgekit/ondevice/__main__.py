@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--bundle", type=Path, default=here, help="its folder; default: the one around this package")
     shared.add_argument("--threads", type=positive, help="default: what the bundle says")
     shared.add_argument("--runtime", help="another runtime of the same format")
-    shared.add_argument("--device", help="CPU, GPU or NPU instead of what the bundle was made for")
+    shared.add_argument("--device", help="CPU, GPU, NPU, CUDA or TENSORRT instead of what the bundle was made for")
     shared.add_argument("--json", action="store_true", help="print one JSON document")
     top = argparse.ArgumentParser(prog="python3 -m ondevice", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="infer | verify | profile | count | serve")

@@ -21,7 +21,7 @@ from edgekit.bundle import Bundle, pack
 from edgekit.errors import ConfigError, StageError
 from edgekit.ondevice import verify
 from edgekit.ondevice.infer import Predictor
-from edgekit.stages import convert_onnx, onnx_model, quantize_half, quantize_onnx, validate
+from edgekit.stages import convert_onnx, onnx_model, onnx_noise, quantize_half, quantize_onnx, validate
 
 ROOT = Path(__file__).parents[2]
 BUCKETS = (4, 8, 16)
@@ -106,9 +106,9 @@ def test_the_graph_is_one_that_tensorrt_reads(made: dict[str, Artifact]) -> None
     assert not set(kinds) & {"IsNaN", "Mod", "If", "Loop", "Constant", "Identity"}
     assert kinds["Shape"] == 1
     assert kinds["LayerNormalization"] == 1 + 2 * len(SHAPE.layers)
-    assert list(onnx_model.layers(model))[:2] == ["layers.0.key", "layers.0.query"] or set(
-        onnx_model.layers(model)
-    ) >= {"layers.0.query", "layers.1.down", "head", "classifier"}
+    names = set(onnx_model.layers(model))
+    assert names >= {"layers.0.query", "layers.1.down", "head", "classifier"}
+    assert len(names) == 6 * len(SHAPE.layers) + 2
 
 
 def test_exporting_leaves_torch_as_it_was(made: dict[str, Artifact], tmp_path: Path) -> None:
@@ -179,14 +179,28 @@ def test_int8_keeps_the_answers(made: dict[str, Artifact]) -> None:
 
 
 def test_the_noise_of_a_layer_is_that_of_its_own_rounding(made: dict[str, Artifact]) -> None:
-    """Against the same layer computed by ONNX Runtime, which is given the float model's activations."""
-    from onnx import TensorProto, helper, utils  # noqa: F401
+    """Against that layer cut out of the INT8 model, which ONNX Runtime gives the float model's activations."""
+    import onnxruntime
+    from onnx.utils import Extractor
 
+    exact, int8, texts = read(made["convert"]), read(made["quantize"]), random_texts([3, 9, 14])
+    name = onnx_model.layers(exact)["layers.1.up"]
+    node = next(node for node in exact.graph.node if node.name == name)
+    whole = Extractor(exact).extract_model(["input_ids", "attention_mask"], [node.input[0], node.output[0]])
+    alone = Extractor(int8).extract_model([node.input[0]], [node.output[0]])
+    sessions = [
+        onnxruntime.InferenceSession(m.SerializeToString(), None, ["CPUExecutionProvider"]) for m in (whole, alone)
+    ]
+    signal = noise = 0.0
+    for text in texts:
+        x, y = sessions[0].run(None, onnx_noise.inputs(text))
+        (found,) = sessions[1].run(None, {node.input[0]: x})
+        signal, noise = signal + float((y**2).sum()), noise + float(((y - found) ** 2).sum())
+    _, measured = onnx_noise.measure(exact, int8, texts)
+    assert measured.snr_db()["layers.1.up"] == pytest.approx(10 * np.log10(signal / noise), abs=0.1)
     rows = {row["layer"]: row for row in made["quantize"].metrics["layer_noise"]}
-    assert set(rows) == set(onnx_model.layers(read(made["convert"])))
+    assert set(rows) == set(onnx_model.layers(exact))
     assert all(15 < row["alone_db"] < 70 and row["snr_db"] < row["alone_db"] + 3 for row in rows.values())
-    ordered = [row["alone_db"] for row in made["quantize"].metrics["layer_noise"]]
-    assert ordered == sorted(ordered)
 
 
 def test_layers_stay_in_float_by_name_or_by_their_noise(made: dict[str, Artifact], tmp_path: Path) -> None:
@@ -205,9 +219,6 @@ def test_layers_stay_in_float_by_name_or_by_their_noise(made: dict[str, Artifact
 
 
 def test_accuracy_control_keeps_to_the_drop(made: dict[str, Artifact], tmp_path: Path) -> None:
-    plain = quantise(made, tmp_path / "plain", max_drop=0.9)
-    assert plain.metrics["drop"] <= 0.9
-    assert plain.metrics["float_layers"] == []
     strict = quantise(made, tmp_path / "strict", max_drop=1e-6)
     assert strict.metrics["drop"] <= 1e-6
     assert "on the validation split drops by" in strict.notes[-1]
@@ -294,7 +305,8 @@ def test_a_bundle_for_a_gpu_runs_on_the_cpu_only_when_asked(bundle: Bundle) -> N
     for words in (["verify"], ["infer", "w1 w2"]):
         done = ondevice(bundle, *words)
         assert done.returncode == 2
-        assert done.stderr.startswith("ondevice: onnxruntime: no device 'TENSORRT' here; possible: CPU; it needs")
+        assert done.stderr.startswith("ondevice: onnxruntime: no device 'TENSORRT' here; possible: CPU (--device CPU)")
+        assert "TENSORRT needs onnxruntime-gpu, NVIDIA's driver" in done.stderr
     done = ondevice(bundle, "verify", "--device", "CPU")
     assert done.returncode == 0, done.stderr
     assert " on CPU, made for TENSORRT: " in done.stdout

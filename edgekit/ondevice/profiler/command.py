@@ -38,7 +38,7 @@ def subject_options(here: Path) -> argparse.ArgumentParser:
     )
     options.add_argument("--runtime", help="another runtime of the same format")
     options.add_argument("--threads", type=positive, help="default: what the bundle says; a model file: 1")
-    options.add_argument("--device", help="CPU, GPU or NPU; default: what the bundle says; a model file: CPU")
+    options.add_argument("--device", help="CPU, GPU, NPU, CUDA, TENSORRT; default: the bundle's; a model file: CPU")
     options.add_argument("--seed", type=_from_zero, default=0, help="of sample order, arrivals, and random inputs")
     return options
 

@@ -28,7 +28,10 @@ PROVIDERS = {
     "CPU": "CPUExecutionProvider",
 }
 #: What each takes beside onnxruntime-gpu: the libraries that its wheel of 1.31.1 links to.
-NEEDS = {"CUDA": "CUDA 13 and cuDNN 9", "TENSORRT": "CUDA 13, cuDNN 9 and TensorRT 10 (libnvinfer.so.10)"}
+NEEDS = {
+    "CUDA": "NVIDIA's driver, CUDA 13 and cuDNN 9",
+    "TENSORRT": "NVIDIA's driver, CUDA 13, cuDNN 9 and TensorRT 10 (libnvinfer.so.10)",
+}
 #: A key of the model's metadata: it computes in float16.
 HALF_MARK = "edgekit_float16"
 #: Where a GPU shows: NVIDIA's driver, and Windows' subsystem for Linux.
@@ -96,8 +99,8 @@ def open_session(model: Path, device: str, options: Any, shapes: Shapes | None =
     here = [name for name, provider in PROVIDERS.items() if provider in onnxruntime.get_available_providers()]
     if device in PROVIDERS and device not in here:
         raise OnDeviceError(
-            f"{PACKAGE}: no device '{device}' here; possible: {', '.join(here)}; it needs {GPU_PACKAGE} and "
-            f"{NEEDS[device]}; --device CPU"
+            f"{PACKAGE}: no device '{device}' here; possible: {', '.join(here)} (--device CPU); {device} needs "
+            f"{GPU_PACKAGE}, {NEEDS[device]}"
         )
     refuse_device(PACKAGE, device, here)
     check_file(model)
@@ -112,7 +115,7 @@ def open_session(model: Path, device: str, options: Any, shapes: Shapes | None =
     if session.get_providers()[0] != PROVIDERS[device]:
         raise OnDeviceError(
             f"{PACKAGE}: {PROVIDERS[device]} does not start here; it needs {NEEDS[device]}, found by LD_LIBRARY_PATH; "
-            "--device CPU"
+            "possible: --device CPU"
         )
     if device != "CPU":
         _check_placement(session, model, device)

@@ -174,7 +174,9 @@ def test_a_provider_that_does_not_start_is_refused_with_what_it_needs(
     library: Library, tmp_path: Path, device: str
 ) -> None:
     library.starts = {CPU}
-    with pytest.raises(OnDeviceError, match=r"ExecutionProvider does not start here; it needs CUDA 13.*--device CPU$"):
+    with pytest.raises(
+        OnDeviceError, match=r"ExecutionProvider does not start here; it needs NVIDIA's driver, CUDA 13.*--device CPU$"
+    ):
         load_runtime("onnxruntime").load(release(tmp_path), (16,), device, 1)
     library.raises = RuntimeError("libnvinfer.so.10: cannot open shared object file")
     with pytest.raises(OnDeviceError, match=r"cannot load model\.onnx: libnvinfer\.so\.10: cannot open"):
@@ -239,7 +241,9 @@ def test_the_distribution_is_that_of_the_device() -> None:
 def test_this_machines_library_says_what_is_missing(tmp_path: Path) -> None:
     """Not recorded: the library that is installed here."""
     with pytest.raises(
-        OnDeviceError, match=r"no device 'CUDA' here; possible: CPU; it needs onnxruntime-gpu and CUDA 13"
+        OnDeviceError,
+        match=r"no device 'CUDA' here; possible: CPU \(--device CPU\); CUDA needs onnxruntime-gpu, NVIDIA's "
+        r"driver, CUDA 13 and cuDNN 9$",
     ):
         open_session(release(tmp_path), "CUDA", onnx_session.session_options(1))
     with pytest.raises(OnDeviceError, match=r"device 'TPU'; possible: CPU$"):
