@@ -52,6 +52,11 @@ TEXT = Lane(
                 "quantize:qat": ("quantize_tfmot", "quantize_tflite"),
             },
             families=FAMILIES,
+            otherwise=Toolchain(
+                formats=("dataset", "torch", "tflite"),
+                converters={"tflite": "convert_litert_torch"},
+                stages={"quantize:ptq": ("quantize_ai_edge",)},
+            ),
         ),
         "ir": Toolchain(
             formats=("dataset", "torch", "ir"),
@@ -79,7 +84,7 @@ TEXT = Lane(
 
 def _by_token(dataset: str) -> Lane:
     """The lane of texts, for answers by token: the teacher too is read in windows, and is of edgekit's own families."""
-    chains = {form: replace(chain, families=FAMILIES) for form, chain in TEXT.toolchains.items()}
+    chains = {form: replace(chain, families=FAMILIES, otherwise=None) for form, chain in TEXT.toolchains.items()}
     return Lane(dataset, {**TEXT.common, "teacher": ("teacher_tokens",)}, chains, by_token=True)
 
 
@@ -105,6 +110,12 @@ FILE = Lane(
             converters={},
             stages={"teacher": ("teacher_tflite",), "quantize:ptq": ("quantize_tflite_file",)},
             families=("keras",),
+            otherwise=Toolchain(
+                formats=("dataset", "tflite"),
+                converters={},
+                stages={"teacher": ("teacher_litert_torch",), "quantize:ptq": ("quantize_ai_edge_file",)},
+                families=("pt2",),
+            ),
         ),
     },
 )
