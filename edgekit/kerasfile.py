@@ -173,8 +173,8 @@ def _named_classes(part: Any, layer: str) -> Iterator[tuple[str, str, Any]]:
     """(layer, class, registered name) of everything that a config lets Keras build."""
     if isinstance(part, dict):
         found = part.get("class_name")
-        if found in LAYERS or "inbound_nodes" in part:
-            inner = part.get("config")
+        inner = part.get("config")
+        if found is not None and found not in PARTS | MODELS:
             layer = str(part.get("name") or (inner.get("name") if isinstance(inner, dict) else "") or layer)
         if found is not None:
             yield layer, str(found), part.get("registered_name")

@@ -29,7 +29,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     from .image_losses import Features, check_losses
     from .image_models import ImageModel, Pixels, facts, load_model, predict, save_model
-    from .image_shrink import shrink
+    from .image_shrink import leave_out_blocks, shrink
     from .image_students import build_student
     from .image_training import ImageTrainer, read_lessons
     from .keras_loop import prepare
@@ -41,8 +41,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     assert teacher is not None
     if options.student.architecture == "teacher":
         thin = load_model(source.path)
-        student = thin.with_model(shrink(thin.model, options.student.width))
-        note = f"the student starts from the teacher, with {options.student.width:g} of the channels within its blocks"
+        student = thin.with_model(shrink(leave_out_blocks(thin.model, options.student.depth), options.student.width))
+        shape = f"{options.student.depth:g} of its blocks, {options.student.width:g} of the channels within them"
+        note = f"the student starts from the teacher: {shape}"
     else:
         prepare(job.seed)  # the random start is this stage's own, whatever was loaded before
         model = build_student(options.student, teacher.shape, len(teacher.labels))

@@ -128,7 +128,7 @@ def as_logits(model: Any, path: Path) -> Any:
         return type(layer).from_config(config)
 
     inputs = keras.Input(model.input_shape[1:], name="image")
-    copy = _rebuild(model, inputs, clone, {last.name} if cut else set())
+    copy = rebuild(model, inputs, clone, {last.name: 0} if cut else {})
     own, theirs = copy.weights, model.weights
     if [v.shape for v in own] != [v.shape for v in theirs]:
         raise ConfigError(f"{path}: its layers share weights or are used twice, which edgekit cannot take apart")
@@ -147,8 +147,11 @@ def flat_layers(model: Any) -> list[Any]:
     return layers
 
 
-def _rebuild(model: Any, inputs: Any, clone: Callable[[Any], Any], left_out: set[str]) -> Any:
-    """The same graph of cloned layers, models within it taken apart."""
+def rebuild(model: Any, inputs: Any, clone: Callable[[Any], Any], left_out: Mapping[str, int]) -> Any:
+    """The same graph of cloned layers, models within it taken apart.
+
+    In place of a layer that is `left_out` stands the one of its inputs that has this number.
+    """
     _, keras = import_keras()
 
     def call(part: Any, given: Any) -> Any:
@@ -162,7 +165,7 @@ def _rebuild(model: Any, inputs: Any, clone: Callable[[Any], Any], left_out: set
             if hasattr(layer, "layers"):
                 made = call(layer, taken[0])
             elif layer.name in left_out:
-                made = taken[0]
+                made = taken[left_out[layer.name]]
             else:
                 made = clone(layer)(taken if len(taken) > 1 else taken[0])
             found[id(_listed(node.outputs)[0])] = made

@@ -1,8 +1,10 @@
-"""A student made of the teacher: the convolutions within its blocks keep the filters that matter most.
+"""A student made of the teacher: fewer residual blocks, whose convolutions keep the filters that matter most.
 
 Only channels that nothing but the next convolution reads go, so what blocks hand to one another keeps its width and
 any model of known layers can be taken. A filter's importance is its norm, times what the normalisation after it makes
-of it (Li et al. 2017, arXiv:1608.08710, with Liu et al. 2017's scale factors, arXiv:1708.06519).
+of it (Li et al. 2017, arXiv:1608.08710, with Liu et al. 2017's scale factors, arXiv:1708.06519). Blocks that add
+something to what they are given, and give it on in the same shape, can be left out (Huang et al. 2016,
+arXiv:1603.09382); those with the largest maps go first, for they cost the most.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from .image_models import rebuild
 from .image_students import channels
 from .keras_import import import_keras
 
@@ -23,6 +26,40 @@ CHANNELWISE = frozenset({
 STEP = 4  # channels stay a multiple of it
 
 Array = np.ndarray[Any, Any]
+
+
+def leave_out_blocks(model: Any, depth: float) -> Any:
+    """A copy of a flat functional model with this share of the blocks that can be left out."""
+    _, keras = import_keras()
+    blocks = _residual_blocks(model)
+    kept = min(len(blocks), round(depth * len(blocks)))
+    gone = dict(list(blocks.items())[: len(blocks) - kept])  # the first have the largest maps
+    if not gone:
+        return model
+    inputs = keras.Input(model.input_shape[1:], name="image")
+    small = rebuild(model, inputs, lambda layer: type(layer).from_config(layer.get_config()), gone)
+    for layer in small.layers:
+        layer.set_weights(model.get_layer(layer.name).get_weights() if layer.weights else [])
+    return small
+
+
+def _residual_blocks(model: Any) -> dict[str, int]:
+    """Layers that add a branch to what the branch itself is given -> which of the two inputs that is."""
+    blocks = {}
+    for layer in model.layers:
+        if type(layer).__name__ != "Add" or len(layer._inbound_nodes) != 1:
+            continue
+        before = layer._inbound_nodes[0].inbound_layers
+        for place, given in enumerate(before if len(before) == 2 else []):
+            at = before[1 - place]
+            while at is not given and len(at._inbound_nodes) == 1 and len(at._outbound_nodes) == 1:
+                inner = at._inbound_nodes[0].inbound_layers
+                if isinstance(inner, list):
+                    break
+                at = inner
+            if at is given:
+                blocks[layer.name] = place
+    return blocks
 
 
 def shrink(model: Any, width: float) -> Any:
@@ -42,7 +79,7 @@ def shrink(model: Any, width: float) -> Any:
         for between in chain[:-1]:
             kept[between.name] = chosen
         reads[chain[-1].name] = chosen
-    if not kept:
+    if not kept and width < 1:
         raise ConfigError(
             "distill.student: none of the teacher's convolutions is read by one other alone; possible: architecture = "
             '"mobilenet_v2", "mobilenet_v3" or "resnet"'
@@ -88,7 +125,8 @@ def _importance(layer: Any, chain: list[Any]) -> Array:
     for after in chain:
         if type(after).__name__ == "BatchNormalization":
             gamma = after.gamma.numpy() if after.scale else 1.0
-            return norms * np.abs(gamma) / np.sqrt(after.moving_variance.numpy() + after.epsilon)
+            norms = norms * np.abs(gamma) / np.sqrt(after.moving_variance.numpy() + after.epsilon)
+            break
         if type(after).__name__ == "DepthwiseConv2D":
             break
     return norms

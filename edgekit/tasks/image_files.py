@@ -104,7 +104,7 @@ def _from_tables(tables: Mapping[str, Path]) -> Listing:
     problems = []
     for split, file in tables.items():
         table = read_table(file)
-        path, label = (_column(table, names, what) for names, what in ((PATH_NAMES, "path"), (LABEL_NAMES, "label")))
+        path, label = _columns(table)
         rows = list(zip(table.columns[path], map(plain_label, table.columns[label]), strict=True))
         blank = sum(not (cell.strip() and name) for cell, name in rows)
         if blank:
@@ -120,14 +120,24 @@ def _from_tables(tables: Mapping[str, Path]) -> Listing:
     return Listing(splits, tables=tuple(tables.values()))
 
 
-def _column(table: Table, known: Sequence[str], what: str) -> str:
+def _columns(table: Table) -> tuple[str, str]:
+    """The columns of paths and of labels: by known names, else by what they hold. Raises ConfigError."""
     names = {normal(name): name for name in table.columns}
-    for name in known:
-        if name in names:
-            return names[name]
-    raise ConfigError(
-        f"{table.path}: no {what} column ({', '.join(known[:4])} …); its columns: {', '.join(table.columns)}"
-    )
+    path = next((names[name] for name in PATH_NAMES if name in names), None)
+    path = path or next((name for name, cells in table.columns.items() if _are_images(cells)), None)
+    label = next((names[name] for name in LABEL_NAMES if name in names and names[name] != path), None)
+    others = [name for name in table.columns if name != path]
+    label = label or (others[0] if len(others) == 1 else None)
+    if path is None or label is None:
+        what, known = ("path", PATH_NAMES) if path is None else ("label", LABEL_NAMES)
+        raise ConfigError(
+            f"{table.path}: no {what} column ({', '.join(known[:4])} …); its columns: {', '.join(table.columns)}"
+        )
+    return path, label
+
+
+def _are_images(cells: Sequence[str]) -> bool:
+    return all(Path(cell.strip()).suffix.lower() in SUFFIXES for cell in cells)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, tuple[Array, list[str]]], tuple[str, ...]]:
@@ -137,7 +147,7 @@ def read_arrays(path: Path) -> tuple[dict[str, tuple[Array, list[str]]], tuple[s
     as bytes or as fractions 0 to 1. Raises ConfigError. Nothing is unpickled.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name.lower(): archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path}: cannot be read as arrays: {str(error).splitlines()[0]}") from None

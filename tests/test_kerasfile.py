@@ -1,0 +1,79 @@
+"""Keras files are looked at, never run: what could run code is named and refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.errors import ConfigError
+from edgekit.kerasfile import read_keras_file
+
+sys.path[:0] = [str(Path(__file__).parent / "stages")]
+
+from tiny_images import sequential, write_h5  # noqa: E402
+
+DENSE = {"class_name": "Dense", "config": {"name": "end", "units": 3, "activation": "softmax"}}
+
+
+def said(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_keras_file(path)
+    return str(caught.value)
+
+
+def write_zip(path: Path, config: Any, version: str = "2.15.0") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", json.dumps({"keras_version": version}))
+    return path
+
+
+@pytest.mark.parametrize("write", [write_h5, write_zip])
+def test_what_a_file_says_of_its_model(write: Any, tmp_path: Path) -> None:
+    suffix = "h5" if write is write_h5 else "keras"
+    file = read_keras_file(write(tmp_path / f"m.{suffix}", sequential(DENSE)))
+    assert (file.shape, file.outputs, file.is_legacy) == ((8, 8, 3), 3, True)
+
+
+@pytest.mark.parametrize("write", [write_h5, write_zip])
+@pytest.mark.parametrize("kind", ["Lambda", "TFOpLambda"])
+def test_a_lambda_is_refused_by_name(write: Any, kind: str, tmp_path: Path) -> None:
+    code = {"class_name": kind, "config": {"name": "scale_it", "function": ["4wEAAAAA", None, None]}}
+    message = said(write(tmp_path / f"m.{'h5' if write is write_h5 else 'keras'}", sequential(code, DENSE)))
+    assert f"layer 'scale_it' is a {kind}: it runs code of its author's" in message
+
+
+@pytest.mark.parametrize(
+    ("layer", "found"),
+    [
+        ({"class_name": "Dense", "registered_name": "Evil>Dense", "config": {"name": "x"}}, "'Evil>Dense'"),
+        ({"class_name": "Popen", "module": "subprocess", "config": {"name": "x"}}, "'Popen'"),
+        ({"class_name": "Dense", "config": {"name": "x", "kernel_initializer": {"class_name": "Mine"}}}, "'Mine'"),
+        ({"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda", "config": {}}]}}, "a Lambda"),
+    ],
+)
+def test_unknown_classes_are_refused_wherever_they_stand(layer: Any, found: str, tmp_path: Path) -> None:
+    assert found in said(write_h5(tmp_path / "m.h5", sequential(layer, DENSE)))
+
+
+def test_other_files_are_one_clear_line_each(tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    assert "a SavedModel is a program" in said(tmp_path / "saved")
+    assert "tf_keras as k; k.models.load_model" in said(tmp_path / "saved")
+    (tmp_path / "m.h5").write_bytes(b"nothing")
+    assert "damaged, or no HDF5 file" in said(tmp_path / "m.h5")
+    (tmp_path / "m.keras").write_bytes(b"nothing")
+    assert "damaged, or no .keras file" in said(tmp_path / "m.keras")
+    assert "holds weights alone" in said(write_h5(tmp_path / "w.h5", {}, attribute="other"))
+    assert "possible: .h5, .hdf5, .keras" in said(tmp_path / "m.pt")
+
+
+def test_what_reads_no_image_is_refused(tmp_path: Path) -> None:
+    text = sequential(DENSE)
+    text["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 128]
+    assert "reads [None, 128], which is no image" in said(write_h5(tmp_path / "m.h5", text))
