@@ -81,7 +81,7 @@ def noise_rows(
         for layer, ratio in snr_db.items()
     ]
     key = "alone_db" if alone_db else "snr_db"
-    return sorted(rows, key=lambda row: math.inf if row[key] is None else float(row[key]))  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: math.inf if row[key] is None else float(row[key]))
 
 
 def worst_layers(ratios_db: Mapping[str, float | None], below_db: float) -> tuple[str, ...]:

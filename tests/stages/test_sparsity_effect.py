@@ -1,0 +1,62 @@
+"""What the plan says of sparsity before it is tried."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny_text import write_hf
+
+from edgekit.cli import cli
+from edgekit.shape import read_shape
+from edgekit.stages.sparsity_effect import archived, dense_share, effect_notes
+from edgekit.steps import Quantize, Sparsify
+
+
+@pytest.mark.parametrize("sparsity", [0.4, 0.7, 0.85])
+@pytest.mark.parametrize("int8", [True, False])
+def test_the_model_of_an_archive_is_near_to_a_real_one(sparsity: float, int8: bool) -> None:
+    weights = np.random.default_rng(1).normal(size=(512, 384)).astype(np.float32)
+    sparse = np.where(np.abs(weights) > np.quantile(np.abs(weights), sparsity), weights, 0)
+
+    def size(matrix: np.ndarray) -> int:
+        if int8:
+            matrix = np.round(matrix / np.abs(matrix).max(axis=1, keepdims=True) * 127).astype(np.int8)
+        return len(zlib.compress(matrix.tobytes()))
+
+    assert archived(sparsity, int8) == pytest.approx(size(sparse) / size(weights), abs=0.02)
+    assert archived(0.0, int8) == 1
+    assert archived(1.0, int8) == 0
+
+
+@pytest.mark.heavy
+def test_the_sentence_names_the_share_and_who_computes(tmp_path: Path) -> None:
+    folder = write_hf(tmp_path / "hf")
+    shape = read_shape(folder)
+    dense = 4 * (4 * 32 * 32 + 2 * 32 * 64)
+    assert dense_share(shape) == pytest.approx(dense / shape.parameters)
+    saved = (1 - 0.711) * dense / shape.parameters
+    notes = effect_notes([Sparsify(sparsity=0.5), Quantize()], folder, "litert")
+    assert notes == (
+        f"sparsity 0.5 shrinks the model in the compressed bundle by about {saved:.0%} (modelled); "
+        "no latency: LiteRT's XNNPACK multiplies zeros as any other number",
+    )
+    assert effect_notes([Quantize()], folder, "litert") == ()
+
+
+def test_without_a_model_it_speaks_of_the_layers_alone(tmp_path: Path) -> None:
+    note = "shrinks the layers' weights in the compressed bundle by about 42% (modelled); no latency: OpenVINO"
+    assert note in effect_notes([Sparsify()], None, "openvino")[0]
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(
+        'schema = 1\ndescription = "x"\nmin_retention = 0.5\n'
+        '[[stage]]\nstep = "teacher"\n[[stage]]\nstep = "sparsify"\n'
+    )
+    asked = ["plan", "--recipe", str(recipe), "--target", "intel-cpu", "--store", str(tmp_path / "store")]
+    shown = CliRunner().invoke(cli, asked)
+    assert note in shown.output
+    assert note in json.loads(CliRunner().invoke(cli, [*asked, "--json"]).output)["notes"][0]
