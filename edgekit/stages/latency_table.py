@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -27,7 +26,7 @@ from .budget import head_sizes, neuron_sizes
 from .timed_models import make_model
 
 #: How often each model is timed at each length, and how often it runs before.
-TURNS, WARM_UP = 60, 3
+TURNS, WARM_UP = 100, 3
 #: Lengths that fewer of the texts have are left out of the table.
 LEAST_SHARE = 0.05
 #: The models' token tables have so many rows: a lookup costs the same in a larger one.
@@ -92,9 +91,9 @@ class LatencyTable:
 
 
 def _between(points: Mapping[str, float], width: int) -> float:
-    """A size's milliseconds on the line between those that were measured."""
+    """A size's milliseconds on the line between those that were measured; more is never counted as less."""
     sizes = sorted((int(size), ms) for size, ms in points.items())
-    return float(np.interp(width, [size for size, _ in sizes], [ms for _, ms in sizes]))
+    return float(np.interp(width, [size for size, _ in sizes], np.maximum.accumulate([ms for _, ms in sizes])))
 
 
 def padded_lengths(token_counts: Sequence[int], buckets: Sequence[int]) -> dict[int, float]:
@@ -188,13 +187,13 @@ def measure(
             path.mkdir()
             model = make_model(shape, place.runtime, buckets, place.int8, path)
             loaded.append(runtime.load(model, buckets, device, place.threads))
-        times = dict(zip(distinct, _in_turns(loaded, buckets), strict=True))
+        times = dict(zip(distinct, in_turns(loaded, buckets), strict=True))
     means = {shape: sum(lengths[bucket] * ms for bucket, ms in of.items()) for shape, of in times.items()}
     return {name: means[shape] for name, shape in shapes.items()}, device
 
 
-def _in_turns(models: Sequence[Predict], buckets: Sequence[int]) -> list[dict[int, float]]:
-    """The median milliseconds of each model at each length."""
+def in_turns(models: Sequence[Predict], buckets: Sequence[int]) -> list[dict[int, float]]:
+    """The lower quartile of each model's milliseconds at each length: what else the machine does only ever adds."""
     inputs = {bucket: (np.ones((1, bucket), np.int32), np.ones((1, bucket), np.int32)) for bucket in buckets}
     samples: list[dict[int, list[float]]] = [{bucket: [] for bucket in buckets} for _ in models]
     for turn in range(-WARM_UP, TURNS):
@@ -204,4 +203,4 @@ def _in_turns(models: Sequence[Predict], buckets: Sequence[int]) -> list[dict[in
                 predict(*given)
                 if turn >= 0:
                     of[bucket].append(1000 * (time.perf_counter() - began))
-    return [{bucket: median(values) for bucket, values in of.items()} for of in samples]
+    return [{bucket: float(np.quantile(values, 0.25)) for bucket, values in of.items()} for of in samples]

@@ -74,6 +74,14 @@ def test_texts_count_at_the_lengths_that_they_are_padded_to() -> None:
     assert padded_lengths([80, 5], (16, 64)) == {16: 0.5, 64: 0.5}
 
 
+def test_more_of_a_part_is_never_counted_as_cheaper(measured: list[Mapping[str, Shape]], tmp_path: Path) -> None:
+    table = measured_table(tmp_path / "latency.json", WHOLE, WHOLE, {8: 1.0}, PLACE, told)
+    noisy = replace(table, neurons={**table.neurons, "64": 0.0})
+    most = max(table.neurons, key=lambda ffn: table.neurons[ffn] * (ffn != "64"))
+    large, below = (LayerShape(4, 8, ffn) for ffn in (64, int(most)))
+    assert noisy.layer(large, last=False) == noisy.layer(below, last=False) < table.layer(large, last=False)
+
+
 @pytest.mark.heavy
 def test_shapes_are_measured_with_the_runtime_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a runtime that counts what it is asked."""

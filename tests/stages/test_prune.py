@@ -330,7 +330,7 @@ def test_a_budget_that_no_shape_meets_is_refused_by_the_config(step: dict[str, A
     ],
 )
 def test_a_budget_together_with_shares_or_another_is_refused(step: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match="expected either a budget or shares, and one budget only"):
+    with pytest.raises(ValidationError, match="expected a budget or shares, and one budget only"):
         steps.Prune.model_validate(step)
 
 
