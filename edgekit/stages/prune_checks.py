@@ -66,7 +66,8 @@ def check_budget(options: Prune, shape: Shape) -> None:
     """
     if options.budget and options.budget[0] != "latency" and options.vocabulary == "keep":
         hidden, embedding = end_widths(options, shape)
-        costs = Counted(options.budget[0], shape, replace(shape, hidden=hidden, embedding=embedding))
+        end = replace(_cut_positions(options, shape), hidden=hidden, embedding=embedding)
+        costs = Counted(options.budget[0], shape, end)
         if least_ratio(costs, shape.layers) > options.budget[1]:
             raise ConfigError(budget_refusal(options, costs, shape.layers))
 
@@ -106,12 +107,19 @@ def incoming_shape(
     for options in steps:
         if options is until:
             break
+        if isinstance(options, Distill | Prune):
+            shape = _cut_positions(options, shape)
         if isinstance(options, Distill) and not student:
             numbers = chosen_layers(len(shape.layers), options.layers)
             shape = shape.with_layers(tuple(shape.layers[at] for at in numbers))
         elif isinstance(options, Prune):
             shape = pruned_shape(options, shape)
     return shape
+
+
+def _cut_positions(options: BaseModel, shape: Shape) -> Shape:
+    """The shape with the positions that the step's texts can have; a stage's options say how long those are."""
+    return replace(shape, positions=min(shape.positions, getattr(options, "max_tokens", shape.positions)))
 
 
 def pruned_shape(options: Prune, shape: Shape) -> Shape:

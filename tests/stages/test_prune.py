@@ -321,6 +321,15 @@ def test_a_budget_that_no_shape_meets_is_refused_by_the_config(step: dict[str, A
     check_pruning([steps.Prune.model_validate({next(iter(step)): nearest})], tmp_path, None)
 
 
+def test_positions_that_the_texts_cannot_have_count_in_no_budget(tmp_path: Path) -> None:
+    shape = Shape("bert", 100, 32, 512, 2, (LayerShape(4, 8, 64),) * 4, ("a", "b"))
+    (tmp_path / "config.json").write_text(json.dumps(shape.config()))
+    short, long = (Options.model_validate({"max_tokens": n, "target_bytes_ratio": 0.2}) for n in (16, 512))
+    check_pruning([short], tmp_path, None)
+    with pytest.raises(ConfigError, match="target_bytes_ratio"):
+        check_pruning([long], tmp_path, None)
+
+
 @pytest.mark.parametrize(
     "step",
     [
