@@ -90,12 +90,15 @@ def best_spans(windows: Sequence[Window], outputs: Sequence[Array]) -> list[tupl
     for window, logits in zip(windows, outputs):
         inside = np.array([at for at, place in enumerate(window.places) if place is not None], dtype=np.int64)
         starts, ends = (inside[np.argsort(-logits[inside, which], kind="stable")[:BEST]] for which in (0, 1))
-        for start in starts:
-            for end in ends:
-                if 0 <= end - start < LONGEST_ANSWER:
-                    span = window.places[start][0], window.places[end][1]
-                    score = float(logits[start, 0]) + float(logits[end, 1])
-                    found[span] = max(score, found.get(span, score))
+        scores = np.add.outer(logits[starts, 0].astype(np.float64), logits[ends, 1])
+        longer = ends - starts[:, None]
+        scores[(longer < 0) | (longer >= LONGEST_ANSWER)] = -np.inf
+        for pair in np.argsort(-scores, axis=None, kind="stable")[:BEST].tolist():
+            start, end = divmod(pair, len(ends))
+            score = float(scores[start, end])
+            if score > -np.inf:
+                span = window.places[starts[start]][0], window.places[ends[end]][1]
+                found[span] = max(score, found.get(span, score))
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     return [(score, span) for span, score in ordered[:BEST]]
 
