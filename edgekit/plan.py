@@ -32,6 +32,9 @@ from .steps import IMAGE_KEYS, Convert, Distill, Quantize, StepOptions
 from .target import Target
 from .textchecks import check_texts
 
+#: The stages that always compute in the target's runtime.
+RUN_THERE = ("validate", "teacher_litert_torch", "teacher_tflite")
+
 
 @dataclass(frozen=True)
 class Step:
@@ -100,7 +103,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
         module = load_stage(stage)
         options = _options(module.Options, chosen, supplied, recipe, target, name)
         roles = inputs.read_by(name)
-        runs = stage == "validate" or getattr(options, "target_latency_ratio", None)  # the target's runtime, that is
+        runs = stage in RUN_THERE or getattr(options, "target_latency_ratio", None)  # the target's runtime, that is
         needed = (*module.USES, RUNTIME_PACKAGES[target.runtime.name]) if runs else module.USES
         tried = tuple(RUNTIME_PACKAGES[name] for name in target.runtime.also) if stage == "validate" else ()
         versions = {package: installed_version(package) for package in (*needed, *tried)}

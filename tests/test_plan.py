@@ -304,10 +304,14 @@ def test_texts_that_no_step_would_read_are_refused() -> None:
         plan("int8-ptq", "raspberrypi", inputs)
 
 
-def test_an_architecture_without_a_twin_is_refused_by_name() -> None:
+def test_an_architecture_without_a_twin_goes_another_way_or_is_refused_by_name() -> None:
     inputs = Inputs(data=DataSource(kind="files", name="d", path=Path("d"), digest="d"), teacher=model("roberta"))
+    made = plan("int8-ptq", "raspberrypi", inputs)
+    assert stages(made)[-3:] == ["convert_litert_torch", "quantize_ai_edge", "validate"]
     with pytest.raises(PlanError, match=r"'roberta' has no Keras twin.*intel-cpu"):
-        plan("int8-ptq", "raspberrypi", inputs)
+        plan("int8-ptq", "raspberrypi", replace(inputs, task="question_answering"))
+    with pytest.raises(ConfigError, match=r"key 'smooth_quant': found 0\.5, but for target raspberrypi"):
+        plan("int8-ptq", "raspberrypi", inputs, "quantize.smooth_quant=0.5")
     assert stages(plan("int8-ptq", "intel-cpu", inputs))[-2:] == ["quantize_nncf", "validate"]
     with pytest.raises(PlanError, match=r"step distill .* knows bert or distilbert.*--student"):
         plan("distilbert-int8", "intel-cpu", inputs)

@@ -20,7 +20,20 @@ def digests(root: Path) -> dict[str, str]:
     ("changed", "stages"),
     [
         ("cli/build.py", set()),
-        ("ondevice/runtimes/litert.py", {"validate"}),
+        (
+            "ondevice/runtimes/litert.py",
+            {
+                "convert_litert_torch",
+                "quantize_ai_edge_file",
+                "quantize_ir_file",
+                "quantize_tflite_file",
+                "teacher_litert_torch",
+                "teacher_onnx",
+                "teacher_openvino",
+                "teacher_tflite",
+                "validate",
+            },
+        ),
         ("ondevice/verify.py", {"validate"}),
         ("stages/prune_torch.py", {"prune_torch"}),
         ("stages/training.py", {"teacher_hf", "distill_torch", "prune_torch", "sparsify_nncf"}),

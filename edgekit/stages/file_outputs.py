@@ -12,9 +12,12 @@ import numpy as np
 from ..artifact import Job
 from ..errors import StageError
 from ..ondevice.errors import OnDeviceError
-from ..ondevice.runtimes import load_runtime
+from ..ondevice.runtimes import litert, onnxruntime, openvino, tflite
 from ..tasks import tensors
 from ..tasks.tensors import Array
+
+#: By name, so that a stage's key tells of their code.
+RUNTIMES: dict[str, Any] = {"litert": litert, "onnxruntime": onnxruntime, "openvino": openvino, "tflite": tflite}
 
 
 def keep_outputs(job: Job, model: Path, runtime: str, threads: int = 1) -> dict[str, Any]:
@@ -24,9 +27,8 @@ def keep_outputs(job: Job, model: Path, runtime: str, threads: int = 1) -> dict[
     where the runtime cannot load or run the model, or an output is not finite or no number.
     """
     dataset = job.earlier["dataset"].path
-    module = load_runtime(runtime)
     try:
-        opened = module.open_model(model, "CPU", threads, reference=False)
+        opened = RUNTIMES[runtime].open_model(model, "CPU", threads, reference=False)
         metrics: dict[str, Any] = {}
         for split in tensors.splits(dataset):
             rows = []

@@ -36,11 +36,13 @@ def convert(module: Any, signatures: Mapping[str, Mapping[str, Any]], path: Path
 
 def quantise(source: Path, path: Path, feeds: Mapping[str, Iterable[Mapping[str, Any]]] | None = None) -> None:
     """Write an INT8 .tflite: weights, and with calibration `feeds` by signature activations too."""
-    from ai_edge_quantizer import quantizer, recipe
+    from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         maker = quantizer.Quantizer(str(source))
         maker.load_quantization_recipe(recipe.static_wi8_ai8() if feeds else recipe.dynamic_wi8_afp32())
+        for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT) if feeds else ():
+            maker.update_quantization_recipe(".*", end, algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE)
         calibrated = maker.calibrate({name: list(rows) for name, rows in feeds.items()}) if feeds else None
         maker.quantize(calibrated).export_model(str(path), overwrite=True)
