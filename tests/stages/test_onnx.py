@@ -181,13 +181,16 @@ def test_int8_keeps_the_answers(made: dict[str, Artifact]) -> None:
 def test_the_noise_of_a_layer_is_that_of_its_own_rounding(made: dict[str, Artifact]) -> None:
     """Against that layer cut out of the INT8 model, which ONNX Runtime gives the float model's activations."""
     import onnxruntime
+    from onnx.shape_inference import infer_shapes
     from onnx.utils import Extractor
 
     exact, int8, texts = read(made["convert"]), read(made["quantize"]), random_texts([3, 9, 14])
     name = onnx_model.layers(exact)["layers.1.up"]
     node = next(node for node in exact.graph.node if node.name == name)
-    whole = Extractor(exact).extract_model(["input_ids", "attention_mask"], [node.input[0], node.output[0]])
-    alone = Extractor(int8).extract_model([node.input[0]], [node.output[0]])
+    whole = Extractor(infer_shapes(exact)).extract_model(
+        ["input_ids", "attention_mask"], [node.input[0], node.output[0]]
+    )
+    alone = Extractor(infer_shapes(int8)).extract_model([node.input[0]], [node.output[0]])
     sessions = [
         onnxruntime.InferenceSession(m.SerializeToString(), None, ["CPUExecutionProvider"]) for m in (whole, alone)
     ]

@@ -80,8 +80,8 @@ def load_batched(
         # what is answered by token is answered for padding too
         return [found[row] if found[row].ndim == 1 else found[row][: len(ids)] for row, ids in enumerate(token_ids)]
 
-    for bucket in buckets:
-        compute([[0] * bucket] * batch)
+    for bucket in buckets:  # a GPU prepares itself for a shape when it first meets it
+        compute([[0] * bucket] * (1 if device == "CPU" else batch))
     return answer
 
 
