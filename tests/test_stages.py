@@ -36,6 +36,7 @@ def digests(root: Path) -> dict[str, str]:
         ),
         ("ondevice/verify.py", {"validate"}),
         ("stages/prune_torch.py", {"prune_torch"}),
+        ("stages/latency_table.py", set()),  # its digest is an option of steps that measure latencies
         ("stages/training.py", {"teacher_hf", "distill_torch", "prune_torch", "sparsify_nncf"}),
         ("tasks/sample.py", {"dataset_text"}),
     ],
