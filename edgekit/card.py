@@ -23,8 +23,8 @@ def model_card(manifest: Manifest) -> str:
     """The card, from the manifest alone."""
     name, runtime = manifest["name"], manifest["runtime"]
     sample = (
-        "\n**This is the sample task: synthetic texts and a teacher trained on the spot. It shows that the way works; "
-        "its figures say nothing about a real model.**\n"
+        f"\n**This is the sample task: {sample_data(manifest)} and a teacher trained on the spot. "
+        "It shows that the way works; its figures say nothing about a real model.**\n"
         if manifest["sample_task"]
         else ""
     )
@@ -70,11 +70,18 @@ manifest.json has every option, version and figure.
 {licence_note(manifest)}"""
 
 
+def sample_data(manifest: Manifest) -> str:
+    """The sample task's data."""
+    if manifest["task"] == "image_classification":
+        return "the handwritten digits of scikit-learn (Alpaydin & Kaynak, UCI, CC BY 4.0)"
+    return "synthetic texts that edgekit made up"
+
+
 def licence_note(manifest: Manifest) -> str:
     """Under which terms the bundle may be passed on, as far as known."""
     teacher = manifest["teacher"]
     if manifest["sample_task"]:
-        model = "The model was trained from nothing on synthetic texts that edgekit made up."
+        model = f"The model was trained from nothing on {sample_data(manifest)}."
     elif teacher.get("licence"):
         model = f"The model is derived from {teacher['name']}, whose licence is stated as {teacher['licence']}."
     else:

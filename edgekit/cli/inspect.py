@@ -16,6 +16,7 @@ from .console import json_option, open_console, print_json, print_table, size
 def command(bundle: Path, as_json: bool) -> None:
     """Check every file of a bundle (folder or .tar.zst) and show what it is."""
     from ..bundle import open_bundle
+    from ..card import sample_data
 
     opened = open_bundle(bundle)
     manifest = opened.manifest
@@ -24,7 +25,7 @@ def command(bundle: Path, as_json: bool) -> None:
         return
     console = open_console()
     if manifest["sample_task"]:
-        console.print("Sample task: synthetic texts and a teacher trained on the spot.", markup=False)
+        console.print(f"Sample task: {sample_data(manifest)} and a teacher trained on the spot.", markup=False)
     runtime, teacher = manifest["runtime"], manifest["teacher"]
     for name, value in {
         "bundle": manifest["name"],
