@@ -6,6 +6,7 @@ the providers: onnxruntime.ai/docs/execution-providers, TensorRT and CUDA.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import re
@@ -181,11 +182,14 @@ def _tensorrt(model: Path, shapes: Shapes | None) -> dict[str, str]:
         "trt_int8_enable": str(int(precision == "int8")),
     }
     kept = compiled_folder(model)
-    if kept:
-        place = str(kept / engine_name(model))
+    place = kept / engine_name(model) if kept else None
+    if place:
+        with contextlib.suppress(OSError):  # a service may not write there, but read what the flash compiled
+            place.mkdir(exist_ok=True)
+    if place and place.is_dir():
         options.update(
-            trt_engine_cache_enable="1", trt_engine_cache_path=place, trt_timing_cache_enable="1",
-            trt_timing_cache_path=place,
+            trt_engine_cache_enable="1", trt_engine_cache_path=str(place), trt_timing_cache_enable="1",
+            trt_timing_cache_path=str(place),
         )  # fmt: skip
     if shapes:
         middle = shapes.buckets[len(shapes.buckets) // 2]

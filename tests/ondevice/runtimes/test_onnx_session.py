@@ -120,6 +120,7 @@ def test_tensorrt_gets_its_precisions_its_shapes_and_a_place_for_its_engine(libr
         ),
         (CUDA, {"device_id": "0"}),
     ]
+    assert Path(place).is_dir()
     assert how["enable_fallback"] == 0, "else the library retries on the CPU by itself"
     assert library.entries == {"session.record_ep_graph_assignment_info": "1"}
 
