@@ -18,6 +18,12 @@ EXAMPLES = {
     "token_classification": '"Ana came to Paris at noon."',
 }
 
+#: What agreement is, of tasks that decide nothing.
+_AGREE = {
+    "tensors": "both answer alike, with a cosine of 0.99 at least; snr db is the worst output's: 10 log10 of signal by "
+    "noise",
+}
+
 
 def model_card(manifest: Manifest) -> str:
     """The card, from the manifest alone."""
@@ -51,8 +57,8 @@ ondevice/.
 
 {_figures(manifest)}
 
-Retention is the artifact's {_words(manifest["metrics"]["metric"])} ÷ the teacher's; agreement is the share of samples on \
-which both decide the same.
+Retention is the artifact's {_words(manifest["metrics"]["metric"])} ÷ the teacher's; agreement is the share of samples \
+on which {_AGREE.get(manifest["task"], "both decide the same")}.
 The test split chose nothing: no stage but the last measurement reads its labels.
 
 ## Limits

@@ -46,13 +46,15 @@ def plan_options(command: F) -> F:
                      help="What to do to the model."),
         click.option("--target", required=True, metavar="NAME|FILE", shell_complete=complete("targets"),
                      help="Where it will run."),
-        click.option("--teacher", "teachers", multiple=True, metavar="FOLDER|HUB-ID",
+        click.option("--teacher", "teachers", multiple=True, metavar="FOLDER|HUB-ID|FILE",
                      help="A Hugging Face classifier, or a base checkpoint that is then fine-tuned on --data. May be "
-                     "repeated: the answers are averaged, and the first is the one that the student starts from."),
+                     "repeated: the answers are averaged, and the first is the one that the student starts from. Or a "
+                     "model's file to quantise: .onnx, .xml (OpenVINO IR), .keras, .h5, .pt2."),
         click.option("--student", metavar="FOLDER|HUB-ID",
                      help="Where the student starts.  [default: the teacher's layers]"),
         click.option("--data", metavar="FILE|FOLDER|hf:ID",
-                     help="CSV, TSV, JSONL or Parquet; a folder of train, validation, test files; or hf:glue/sst2."),
+                     help="CSV, TSV, JSONL or Parquet; a folder of train, validation, test files; or hf:glue/sst2. "
+                     "For a model's file: .npz of arrays by its inputs' names, or a folder of .npy or .npz."),
         click.option("--unlabelled", metavar="FILE",
                      help="More texts to distil on, without labels: CSV, TSV, JSONL or Parquet."),
         click.option("--task", type=click.Choice(TASKS), metavar="TASK",
