@@ -169,8 +169,8 @@ def _noise(manifest: Manifest) -> list[str]:
     return [
         "",
         f"What INT8 costs the {len(worst)} layers that it costs most: the signal-to-noise ratio of their outputs "
-        "against the float model's, in decibels, of which 6 are a bit. Alone, a layer reads what it reads there; in the "
-        "model, it also passes on the noise of those before it.",
+        "against the float model's, in decibels, of which 6 are a bit. Alone, a layer reads what it reads there; in "
+        "the model, it also passes on the noise of those before it.",
         "",
         "| layer | dB alone | dB in the model | computes in |",
         "|---|---|---|---|",

@@ -95,7 +95,8 @@ def pack_tiny(
     described = {"labels": list(labels), "tokenizer": "tokenizer.json", "buckets": list(BUCKETS)}
     metrics = {
         "task": "text_classification", "metric": "accuracy", "described": described, "splits": {},
-        "needs": {"tokenizers": metadata.version("tokenizers")}, "tolerance": TOLERANCE, "runtime": {"version": version},
+        "needs": {"tokenizers": metadata.version("tokenizers")}, "tolerance": TOLERANCE,
+        "runtime": {"version": version},
     }  # fmt: skip
     quantized = Artifact("quantize_tflite", "b" * 64, "tflite", model, {}, (), {}, 0.0, "")
     validated = Artifact("validate", "c" * 64, "report", report, metrics, (), {}, 0.0, "")

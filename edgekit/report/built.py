@@ -139,8 +139,8 @@ def _origin(built: Built) -> str:
     teacher, runtime = manifest["teacher"], manifest["metrics"]["runtime"]
     texts = [f"{s['count']:,} {name}" for name, s in manifest["metrics"]["splits"].items()]
     return clean(
-        f"Teacher {teacher['name']}, data {teacher['data']}; accuracy measured at the build on {listed(texts)} samples, "
-        f"the shipped artifact's with {runtime['package']} {runtime['version']} by the code that ships; "
+        f"Teacher {teacher['name']}, data {teacher['data']}; accuracy measured at the build on {listed(texts)} samples,"
+        f" the shipped artifact's with {runtime['package']} {runtime['version']} by the code that ships; "
         f"made by edgekit {manifest['edgekit']} for {manifest['target']['description']}; "
         f"bundle {built.bundle.digest[:12]}."
     )

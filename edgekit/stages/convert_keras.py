@@ -49,8 +49,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
         raise StageError(
-            f"{source.path}: the Keras twin's logits differ from PyTorch's by up to {difference:.2g} over {len(token_ids)} "
-            f"texts; possible: at most {TOLERANCE:.0e}"
+            f"{source.path}: the Keras twin's logits differ from PyTorch's by up to {difference:.2g} over "
+            f"{len(token_ids)} texts; possible: at most {TOLERANCE:.0e}"
         )
     twin.save_twin(model, shape, job.work, tokenizer)
     job.progress(3, 3, "parts", "compared")

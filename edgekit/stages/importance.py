@@ -39,8 +39,8 @@ def taylor_importance(model: Encoder, split: Split, samples: int) -> Importance:
     """Scores over the first `samples` texts of a split (its rows stand in random order).
 
     What is removed takes its activation a out of the loss L, which then changes by about a * dL/da. A score is the
-    mean over the texts of |sum over the text's tokens of a * dL/da|, with L the cross-entropy of the text's label, or of
-    what a window is to answer; for a whole layer a is what the layer adds to its input.
+    mean over the texts of |sum over the text's tokens of a * dL/da|, with L the cross-entropy of the text's label, or
+    of what a window is to answer; for a whole layer a is what the layer adds to its input.
     """
     count = min(samples, len(split.token_ids))
     sums: dict[tuple[str, int], Tensor] = defaultdict(lambda: torch.zeros(()))

@@ -15,8 +15,8 @@ from ..errors import StageError
 def teacher_outputs(teacher: Artifact, split: str, count: int) -> list[list[np.ndarray[Any, Any]]]:
     """For each of the split's `count` samples, in its order, the arrays that a model answers, gathered.
 
-    `gathered_<split>.npz` has them where samples are windows: `values` on end, and how many `rows` each sample has. Else
-    `logits_<split>.npy` has a row for each sample. Raises StageError for another number of samples.
+    `gathered_<split>.npz` has them where samples are windows: `values` on end, and how many `rows` each sample has.
+    Else `logits_<split>.npy` has a row for each sample. Raises StageError for another number of samples.
     """
     path = teacher.path / f"gathered_{split}.npz"
     if not path.exists():

@@ -48,7 +48,8 @@ def write_bundle(folder: Path, **changes: Any) -> Path:
         json.dumps({"schema": 1, "tolerance": 0.01, "inputs": [s["input"] for s in samples], "samples": samples})
     )
     content = {
-        "schema": 1, "task": "text_classification", "labels": ["short", "long"], "buckets": [2, MAX_TOKENS], "model": "model.txt",
+        "schema": 1, "task": "text_classification", "labels": ["short", "long"], "buckets": [2, MAX_TOKENS],
+        "model": "model.txt",
         "tokenizer": "tokenizer.json", "files": manifest.list_files(folder),
         "runtime": {"name": "numbers", "version": "1.0", "device": "CPU", "threads": 1},
     }  # fmt: skip

@@ -96,7 +96,8 @@ def write_release(
     golden = {"schema": 1, "tolerance": 0.01, "inputs": [s["input"] for s in samples], "samples": samples}
     (folder / "golden.json").write_text(json.dumps(golden))
     content = {
-        "schema": 1, "name": "numbers", "edgekit": "0.1.0", "task": "text_classification", "labels": labels, "buckets": [2, 4],
+        "schema": 1, "name": "numbers", "edgekit": "0.1.0", "task": "text_classification", "labels": labels,
+        "buckets": [2, 4],
         "model": "model/model.tflite", "tokenizer": "tokenizer.json", "files": manifest.list_files(folder),
         "runtime": {"name": "litert", "package": "numbers", "version": "1.0", "device": "CPU", "threads": 1},
     }  # fmt: skip
