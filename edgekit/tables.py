@@ -297,6 +297,4 @@ def from_values(path: Path, columns: Mapping[str, Sequence[Any]]) -> Table:
 
 def _of_lists(values: Sequence[Any]) -> bool:
     """Whether each value that is there is a list of strings or numbers."""
-    return all(
-        v is None or (isinstance(v, list) and all(isinstance(x, str | int | float) for x in v)) for v in values
-    )
+    return all(v is None or (isinstance(v, list) and all(isinstance(x, str | int | float) for x in v)) for v in values)
