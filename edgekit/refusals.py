@@ -41,8 +41,8 @@ REFUSALS = (
         what="Coral Dev Board and other Edge TPUs",
         # coral.ai/docs/edgetpu/models-intro: "only TensorFlow Lite models that are fully 8-bit quantized and then
         # compiled specifically for the Edge TPU"
-        reason="an Edge TPU runs full-integer models that its own compiler has compiled, and edgekit's .tflite have "
-        "INT8 weights with activations quantised as they come",
+        reason="an Edge TPU runs full-integer models that its own compiler has compiled, which edgekit does not do; of "
+        "its full-integer text models layer norms and softmax stay in float32",
         instead="arm64-generic on a board's CPU, where it has glibc 2.27 and Python 3.10 or newer",
     ),
     Refusal(
@@ -61,6 +61,13 @@ REFUSALS = (
         reason="what edgekit puts on a device is Python, and ai-edge-litert has no wheels for Android's C library",
         instead="arm64-generic, whose model/model.tflite an app can load by Android's own LiteRT; edgekit then neither "
         "installs nor measures it",
+    ),
+    Refusal(
+        targets=("g4dn-*", "gpu-host", "t4-host"),
+        what="full-integer text models, trained for it, on NVIDIA GPUs",
+        reason="these targets run ONNX, for which INT8 is not trained",
+        instead="recipe distilbert-int8, whose ranges are fixed after training, or intel-cpu or raspberrypi",
+        recipes=("integer-int8",),
     ),
 )
 
