@@ -55,14 +55,16 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         if wanted:
             network = quantise(wanted)
             whole, alone = measure(exact, network, token_ids)
-    control = None
+    drop = None
     if options.max_drop is not None:
         validation = read_split(job, tokenizer, "validation")
         if not isinstance(validation, TokenSplit):
             raise ConfigError("quantize.max_drop: counts answers by text, but this task's are by token; leave it out")
         control = AccuracyControl(exact, validation, options)
-        if control.drop(network) > options.max_drop:
+        drop = control.drop(network)
+        if drop > options.max_drop:
             network = control.restore(token_ids, wanted, job)
+            drop = control.drop(network)
             whole, alone = measure(exact, network, token_ids)
     left = float_layers(network)
     rows = noise_rows(whole.snr_db(), alone.snr_db(), left)
@@ -76,9 +78,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         "float_layers": left,
         "layer_noise": rows,
     }
-    if control:
-        metrics["drop"] = control.drop(network)
-    return Outcome(metrics, float_notes(options, wanted, left, metrics.get("drop")))
+    if drop is not None:
+        metrics["drop"] = drop
+    return Outcome(metrics, float_notes(options, wanted, left, drop))
 
 
 def float_notes(
@@ -126,7 +128,7 @@ class AccuracyControl:
         self.exact, self.validation, self.options = exact, validation, options
         self.rows = range(len(validation.token_ids))
         self._said = self._answer(self._compile(exact), self.rows)
-        self.before, _ = self.score(self._compile(exact), self.rows)
+        self.before = self._value(self._said, self.rows)
 
     def drop(self, network: Any) -> float:
         """How much less of the metric an INT8 model has than the float one; below 0 where it has more."""
@@ -156,12 +158,12 @@ class AccuracyControl:
         """
         rows = list(rows)
         answers = self._answer(model, rows)
+        return self._value(answers, rows), [[logits] for logits in answers]
+
+    def _value(self, answers: Sequence[Any], rows: Sequence[int]) -> float:
         if self.options.drop_metric == "accuracy" and len(rows) == len(self.rows):
-            value = self.validation.score(np.concatenate(answers))[self.validation.metric]
-        else:
-            said = np.concatenate([self._said[row] for row in rows])
-            value = self.validation.agreement(np.concatenate(answers), said)
-        return value, [[logits] for logits in answers]
+            return self.validation.score(np.concatenate(answers))[self.validation.metric]
+        return self.validation.agreement(np.concatenate(answers), np.concatenate([self._said[row] for row in rows]))
 
     def _answer(self, model: Any, rows: Iterable[int]) -> list[Any]:
         request = model.create_infer_request()
