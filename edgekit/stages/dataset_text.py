@@ -14,7 +14,7 @@ from ..errors import ConfigError, MissingExtra
 from ..steps import StepOptions
 from ..tables import SPLIT_NAMES, Table, class_names, find_splits, from_values, read_table
 from ..tasks import sample
-from ..tasks.columns import Wanted
+from ..tasks.columns import Wanted, is_number
 from ..tasks.labels import match_labels
 from ..tasks.splits import Row, Splits, classes_of, make_splits
 from ..tasks.text_classification import SCHEMA
@@ -57,7 +57,18 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     (job.work / "dataset.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     unused = [name for name in names if ids and name not in {names[at] for at in ids.values()}]
     notes = (f"{origin}: no text has the label {', '.join(unused)}, which the teacher knows",) if unused else ()
-    return Outcome({**counts, "labels": len(names)}, (*splits.notes, *notes))
+    return Outcome({**counts, "labels": len(names)}, (*splits.notes, *notes, *_other_task(names, options)))
+
+
+def _other_task(names: Sequence[str], options: Options) -> tuple[str, ...]:
+    """A note where the labels look like those of another task."""
+    if options.task != "text_classification" or options.teacher_labels:
+        return ()
+    if any(";" in name for name in names):
+        return ("a label with ';' is one label here; --task multi_label_classification takes it for several",)
+    if all(map(is_number, names)) and not all(name.lstrip("-").isdigit() for name in names):
+        return ("numbers are classes here, none nearer to another; --task text_regression learns them as values",)
+    return ()
 
 
 def _wanted(options: Options) -> Wanted:

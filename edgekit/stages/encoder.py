@@ -1,8 +1,8 @@
 """The text encoder in plain PyTorch: BERT and DistilBERT classifiers whose layers may differ in width.
 
 It reads and writes Hugging Face folders and computes what transformers computes (Devlin et al. 2019,
-arXiv:1810.04805; Sanh et al. 2019, arXiv:1910.01108); token vectors narrower than the layers are widened by a matrix, as
-ALBERT's are (Lan et al. 2020, arXiv:1909.11942). Only the `run` functions of stages import this module.
+arXiv:1810.04805; Sanh et al. 2019, arXiv:1910.01108); token vectors narrower than the layers are widened by a matrix,
+as ALBERT's are (Lan et al. 2020, arXiv:1909.11942). Only the `run` functions of stages import this module.
 """
 
 from __future__ import annotations
@@ -177,10 +177,12 @@ class Encoder(nn.Module):  # type: ignore[misc]
 def token_types(input_ids: Tensor, attention_mask: Tensor, separator: int | None) -> Tensor:
     """What transformers' tokenizers call token_type_ids, [batch, tokens]: 1 where a pair's second text is read, else 0.
 
-    It is 1 after the first separator: found from the ids, so that a model of pairs has no third input.
+    It is 1 after the first separator: found from the ids, so that a model of pairs has no third input. The sum is of
+    floats because TensorRT has no other (onnx-tensorrt, docs/operators.md: CumSum).
     """
-    ends = (input_ids == separator).to(attention_mask.dtype)
-    return (ends.cumsum(dim=1, dtype=ends.dtype) - ends).clamp(max=1) * attention_mask
+    ends = (input_ids == separator).to(torch.float32)
+    after = (ends.cumsum(dim=1) - ends).clamp(max=1)
+    return after.to(attention_mask.dtype) * attention_mask
 
 
 def new_encoder(shape: Shape, seed: int, known: dict[str, Tensor] | None = None) -> Encoder:

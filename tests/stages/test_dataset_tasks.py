@@ -141,6 +141,21 @@ def test_several_labels_that_cannot_be_used(tmp_path: Path, text: str, options: 
         make(tmp_path, text, "multi_label_classification", **options)
 
 
+@pytest.mark.parametrize(
+    "labels, expected",
+    [
+        ("0.5 1.5", "numbers are classes here, none nearer to another; --task text_regression learns them as values"),
+        ("x x;y", "a label with ';' is one label here; --task multi_label_classification takes it for several"),
+        ("0 1", None),
+        ("-1 1.0", None),
+    ],
+)
+def test_labels_that_look_like_another_tasks(tmp_path: Path, labels: str, expected: str | None) -> None:
+    text = "text,label\n" + "".join(f"text {n},{labels.split()[n % 2]}\n" for n in range(40))
+    _, outcome = make(tmp_path, text, "text_classification")
+    assert outcome.notes[2:] == ((expected,) if expected else ())
+
+
 def test_labels_that_the_teacher_does_not_know(tmp_path: Path) -> None:
     text = "text,label\n" + "".join(f"text {n},{'x;y' if n % 2 else 'y'}\n" for n in range(40))
     with pytest.raises(ConfigError, match=r"labels 'y' are not the teacher's; the teacher knows 'x', 'z'"):

@@ -201,6 +201,22 @@ def test_an_ir_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_path:
 
 
 @pytest.mark.heavy
+def test_onnx_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.onnx_model import export, fold, write_model
+
+    folder, tokenizer, ids, expected = pairs_model
+    export(load_encoder(folder, separator=pair_separator(tokenizer, folder)), tmp_path / "model.onnx")
+    write_model(fold(tmp_path / "model.onnx"), tmp_path / "folded.onnx")
+    session = runtime.InferenceSession(tmp_path / "folded.onnx", providers=["CPUExecutionProvider"])
+    tokens, mask = (x.astype(np.int32) for x in pad(ids, 0))
+    (found,) = session.run(None, {"input_ids": tokens, "attention_mask": mask})
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("family, types", [("electra", True), ("roberta", False)])
 def test_other_architectures_are_told_token_types_where_they_have_them(
     tmp_path: Path, family: str, types: bool
