@@ -196,11 +196,8 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, task: str, lane
         if given and not set(readers).intersection(steps):
             found = f"recipe {recipe.name} has no {' or '.join(readers)} step"
             raise PlanError(f"{found}, so {option} {given.name} would never be used")
-    if lane.by_token and (more := _more_texts(recipe, inputs)):
-        raise PlanError(
-            f"recipe {recipe.name}: {more} makes more texts to distil on, whose teacher's answers would be by token; "
-            "possible: without it, or a task of whole texts"
-        )
+    if lane.by_token and (only := _only_by_text(recipe, inputs)):
+        raise PlanError(f"recipe {recipe.name}: {only}; possible: without it, or a task of whole texts")
     learned = inputs.learned(task)
     for other in learned[1:]:
         if other.labels != (first := learned[0]).labels:
@@ -229,10 +226,14 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, task: str, lane
         )
 
 
-def _more_texts(recipe: Recipe, inputs: Inputs) -> str:
-    """What asks for more texts than the data's; empty where nothing does."""
+def _only_by_text(recipe: Recipe, inputs: Inputs) -> str:
+    """What is asked for that tasks cannot have whose answers are by token, and why; empty where there is nothing."""
     augmented = any(isinstance(stage, Distill) and stage.augment for stage in recipe.stage)
-    return "distill.augment" if augmented else "--unlabelled" if inputs.unlabelled else ""
+    if augmented or inputs.unlabelled:
+        more = "distill.augment" if augmented else "--unlabelled"
+        return f"{more} makes more texts to distil on, whose teacher's answers would be by token"
+    limited = any(isinstance(stage, Quantize) and stage.max_drop is not None for stage in recipe.stage)
+    return "quantize.max_drop counts the answers to whole texts" if limited else ""
 
 
 def _stages(

@@ -201,6 +201,10 @@ def test_bad_data_is_refused_before_any_training(tmp_path: Path) -> None:
     done = edgekit("plan", *words, *asked)
     assert done.returncode == 3
     assert "distill.augment makes more texts to distil on" in done.stderr
+    (tmp_path / "quick.toml").write_text(RECIPE.replace('"quantize"', '"quantize"\nmax_drop = 0.01'))
+    done = edgekit("plan", *words, *asked)
+    assert done.returncode == 3
+    assert "quantize.max_drop counts the answers to whole texts; possible: without it" in done.stderr
     qa_recipe = ("--recipe", "distilbert-qa-int8", *words[2:], "--data", tmp_path / "bad.json")
     done = edgekit("plan", *qa_recipe, "--task", "token_classification")
     assert done.returncode == 3
