@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from .artifact import Artifact, Job, Outcome, validation_score
 from .bundle import Bundle, archive, check_out, pack, requirements
 from .errors import AccuracyError, EdgekitError, MissingExtra, StoreError
-from .ondevice.runtimes import package_for
+from .ondevice.runtimes import load_runtime, package_for
 from .ondevice.tasks import device_needs
 from .plan import Plan, Step
 from .quiet import redirected
@@ -81,7 +81,9 @@ def _fetch_wheels(plan: Plan, store: Store, reporter: Reporter, pythons: Sequenc
 
     target = plan.target
     needs = pinned(device_needs(plan.task))
-    lines = requirements(package_for(target.runtime.name, target.runtime.device), target.runtime.version, needs)
+    lines = requirements(
+        package_for(load_runtime(target.runtime.name), target.runtime.device), target.runtime.version, needs
+    )
     wanted = Wanted(
         requirements=tuple(lines), arch=target.arch, glibc=target.wheels.glibc, pythons=tuple(sorted(set(pythons)))
     )

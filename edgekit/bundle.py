@@ -149,7 +149,7 @@ def _describe(
         "model": f"model/{MAIN_FILE[model.format]}",
         "runtime": {
             "name": options["runtime"],
-            "package": package_for(options["runtime"], options["device"]),
+            "package": package_for(load_runtime(options["runtime"]), options["device"]),
             "version": options["runtime_version"],
             "device": options["device"],
             "threads": options["threads"],

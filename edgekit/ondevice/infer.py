@@ -45,7 +45,7 @@ class Predictor:
         self.runtime_version: str | None = module.version()
         if self.runtime_version is None:
             pin = f"=={wanted['version']}" if self.runtime == wanted["name"] else ""
-            package = package_for(self.runtime, self.device)
+            package = package_for(module, self.device)
             raise OnDeviceError(f"needs {package}, which is not installed: pip install {package}{pin}")
         kind = load_task(manifest["task"])
         self.task = kind.open_task(bundle, manifest)

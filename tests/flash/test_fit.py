@@ -180,4 +180,6 @@ def test_a_bundle_of_another_target_is_refused(tmp_path: Path) -> None:
 def test_known_wheels_are_of_packages_that_runtimes_name() -> None:
     from edgekit.ondevice.runtimes import RUNTIMES, load_runtime
 
-    assert set(WHEELS) == {load_runtime(name).PACKAGE for name in RUNTIMES}
+    modules = [load_runtime(name) for name in RUNTIMES]
+    others = {package for module in modules for package in getattr(module, "DEVICE_PACKAGES", {}).values()}
+    assert set(WHEELS) == {module.PACKAGE for module in modules} | others

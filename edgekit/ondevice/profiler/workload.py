@@ -203,12 +203,12 @@ def describe(what: What) -> dict[str, Any]:
     module = load_runtime(what.runtime)
     version = module.version()
     if version is None:
-        package = package_for(what.runtime, what.device)
+        package = package_for(module, what.device)
         raise OnDeviceError(f"needs {package}, which is not installed: pip install {package}")
     runs = {
         "format": module.FORMAT,
         "runtime": what.runtime,
-        "runtime_package": package_for(what.runtime, what.device),
+        "runtime_package": package_for(module, what.device),
         "runtime_version": version,
         "device": what.device,
         "threads": what.threads,

@@ -41,9 +41,8 @@ def load_runtime(name: str) -> ModuleType:
         raise OnDeviceError(f"runtime '{name}' cannot load this bundle's format, so the bundle is without it") from None
 
 
-def package_for(name: str, device: str) -> str:
-    """The pip distribution by which a runtime computes on a device. Raises OnDeviceError for an unknown runtime."""
-    module = load_runtime(name)
+def package_for(module: ModuleType, device: str) -> str:
+    """The pip distribution by which a runtime computes on a device."""
     others: dict[str, str] = getattr(module, "DEVICE_PACKAGES", {})
     return others.get(device, str(module.PACKAGE))
 

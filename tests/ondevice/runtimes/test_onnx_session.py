@@ -233,10 +233,10 @@ def test_a_device_is_here_where_the_library_and_the_driver_are(library: Library,
 
 
 def test_the_distribution_is_that_of_the_device() -> None:
-    assert [package_for("onnxruntime", device) for device in ("CPU", "CUDA", "TENSORRT")] == [
+    assert [package_for(load_runtime("onnxruntime"), device) for device in ("CPU", "CUDA", "TENSORRT")] == [
         "onnxruntime", "onnxruntime-gpu", "onnxruntime-gpu"
     ]  # fmt: skip
-    assert package_for("litert", "CPU") == "ai-edge-litert"
+    assert package_for(load_runtime("litert"), "CPU") == "ai-edge-litert"
 
 
 def test_this_machines_library_says_what_is_missing(tmp_path: Path) -> None:
