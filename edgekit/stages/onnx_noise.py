@@ -14,6 +14,8 @@ from .onnx_model import INPUTS, halve, layers
 
 #: Operators that only move numbers, which a quantiser may stand before as well as after.
 _MOVING = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze")
+#: What NNCF calls the multiplications that SmoothQuant puts before layers.
+_SMOOTHING = "nncf_smooth_quant"
 #: Calibration texts that both are measured over.
 TEXTS = 48
 
@@ -96,14 +98,21 @@ class _Rounded:
         return rounded
 
     def activation(self, node: str, x: FloatArray) -> FloatArray:
-        """What it reads, rounded as QuantizeLinear does: halves to even, 127 at most; no zero points."""
-        scale = self.constants[self._maker(node, 0).input[1]]
+        """What it reads, smoothed and rounded as QuantizeLinear does: halves to even, 127 at most; no zero points."""
+        back = self._maker(node, 0)
+        scale = self.constants[back.input[1]]
+        smoother = self._past_moves(self.makers[back.input[0]].input[0])
+        if smoother is not None and _SMOOTHING in smoother.name:
+            x = x * next(self.constants[name] for name in smoother.input if name in self.constants)
         rounded: FloatArray = np.clip(np.rint(x / scale), -128, 127) * scale
         return rounded
 
     def _maker(self, node: str, at: int) -> Any:
         """The operator that makes this input, past those that only move numbers; None for a constant."""
-        maker = self.makers.get(self.nodes[node].input[at])
+        return self._past_moves(self.nodes[node].input[at])
+
+    def _past_moves(self, value: str) -> Any:
+        maker = self.makers.get(value)
         while maker is not None and maker.op_type in _MOVING:
             maker = self.makers.get(maker.input[0])
         return maker

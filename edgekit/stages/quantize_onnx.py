@@ -86,13 +86,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 def _arguments(
     options: NncfQuantize, count: int, names: Mapping[str, str], float_names: Sequence[str]
 ) -> dict[str, Any]:
-    """The keywords of `nncf.quantize`.
-
-    SmoothQuant, unless the recipe asks for it, is off: it multiplies between layers what TensorRT and ONNX Runtime
-    would compute in one kernel.
-    """
-    asked = options if options.smooth_quant is not None else options.model_copy(update={"smooth_quant": "off"})
-    known = arguments(asked, count, [names[name] for name in float_names], types=["Gather"])
+    """The keywords of `nncf.quantize`."""
+    known = arguments(options, count, [names[name] for name in float_names], types=["Gather"])
     return {**known, "preset": library().QuantizationPreset.PERFORMANCE}
 
 
