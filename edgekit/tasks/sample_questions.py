@@ -15,7 +15,7 @@ from .squad import Question
 T = TypeVar("T")
 
 #: Reports by split, and how many questions are asked about each.
-SIZES = {"train": 1100, "validation": 110, "test": 110}
+SIZES = {"train": 1200, "validation": 120, "test": 120}
 QUESTIONS = 3
 
 DEVICES = ("the gateway", "the tablet", "the kiosk", "the scanner", "the camera", "the printer", "the thermostat",
@@ -40,12 +40,12 @@ class Fact(NamedTuple):
 
 #: Said of one device or of two.
 OF_A_DEVICE = (
-    Fact(("{n}.{m}", "{m}.{n}"),
+    Fact(("v{n}", "v{m}"),
          ("{d} runs version {v}", "version {v} is on {d}", "{d} was moved to version {v}"),
-         ("which version does {d} run", "what is the version of {d}", "what version is on {d}")),
-    Fact(("E{n}", "E{n}{m}", "F{n}"),
+         ("which version does {d} run", "what version is on {d}")),
+    Fact(("E{n}", "F{n}"),
          ("{d} shows error {v}", "error {v} came up on {d}", "{d} stopped with error {v}"),
-         ("which error does {d} show", "what is the error of {d}", "what error came up on {d}")),
+         ("which error does {d} show", "what error came up on {d}")),
     Fact(PLACES,
          ("{d} stands in {v}", "in {v} there is {d}", "{d} was brought to {v}"),
          ("where does {d} stand", "where is {d}", "in which place is {d}")),
@@ -61,15 +61,14 @@ OF_A_REPORT = (
     Fact(PEOPLE, ("{v} reported it", "the report came from {v}"), ("who reported it", "who sent the report")),
     Fact(TIMES, ("it began {v}", "it was noticed {v}"), ("when did it begin", "when was it noticed")),
     Fact(PARTS, ("{v} was replaced", "the fix was to replace {v}"), ("what was replaced", "which part was replaced")),
-    Fact(("{n}{m}{n}", "{m}{n}"), ("the ticket is number {v}", "see ticket {v}"),
-         ("what is the number of the ticket", "which ticket is it")),
+    Fact(("T{n}", "T{m}"), ("the ticket is {v}", "see ticket {v}"), ("what is the number of the ticket", "which ticket is it")),
 )  # fmt: skip
 #: Said of nothing that is asked for.
 FILLERS = ("nobody was hurt", "the customer was told", "it works again", "please close it", "more in the file",
            "the weather was fine", "spare parts are in stock")  # fmt: skip
 
 #: Share of the facts of a device that are told of a second one too.
-SHARE_OTHER = 0.5
+SHARE_OTHER = 0.3
 
 
 def generate(seed: int = 0) -> dict[str, list[Question]]:
