@@ -15,6 +15,7 @@ from typing import Any, Literal
 from . import hub
 from .arrayfiles import find_files
 from .errors import ConfigError
+from .kerasfile import read_checked
 from .modelfiles import FORMS, POSSIBLE, read_model_file
 from .shape import HEADS, answers_of, label_names, read_config, task_of
 from .tables import TAGGED, check_format, find_splits, read_table
@@ -233,6 +234,8 @@ def _model(path: Path, name: str, commit: str | None) -> ModelSource:
     origin, target = (name, name.split("/")[-1]) if commit else (str(path), str(path))
     if (path / "adapter_config.json").is_file():
         raise ConfigError(f"{path}: an adapter, not a model; merge it into its base first (peft: merge_and_unload)")
+    if (path / "saved_model.pb").is_file():
+        read_checked(path)  # refuses it, with what works
     if not (path / "config.json").is_file():
         found = sorted(f for f in path.iterdir() if f.suffix.lower() in PICKLES)
         raise ConfigError(f"{path}: no config.json{f'; and {_refusal(found[0])}' if found else ''}")

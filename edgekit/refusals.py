@@ -64,6 +64,13 @@ REFUSALS = (
     ),
     Refusal(
         targets=("g4dn-*", "gpu-host", "t4-host"),
+        what="image classifiers on NVIDIA GPUs",
+        reason="they run ONNX, which edgekit does not make of the Keras models of recipe mobilenet-int8",
+        instead="intel-cpu or raspberrypi",
+        recipes=("mobilenet-int8",),
+    ),
+    Refusal(
+        targets=("g4dn-*", "gpu-host", "t4-host"),
         what="full-integer text models, trained for it, on NVIDIA GPUs",
         reason="these targets run ONNX, for which INT8 is not trained",
         instead="recipe distilbert-int8, whose ranges are fixed after training, or intel-cpu or raspberrypi",

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "target": {"catalog", "errors", "steps", "tomlfile"},
     "tables": {"errors"},
     "hub": {"errors", "tables"},
-    "inputs": {"arrayfiles", "errors", "hub", "modelfiles", "shape", "tables", "tasks"},
+    "inputs": {"arrayfiles", "errors", "hub", "kerasfile", "modelfiles", "shape", "tables", "tasks"},
     "textchecks": {"errors", "inputs", "steps"},
     "plan": {
         "errors",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..catalog import find, names
-from ..refusals import Refusal, hardware, refusal_of
+from ..refusals import REFUSALS, Refusal, hardware, refusal_of
 from .console import json_option, print_json, print_table
 from .options import complete
 
@@ -71,7 +71,8 @@ def _list(as_json: bool) -> None:
     refused = [(_named(r.targets[0], r.targets[1:]), r.what, r) for r in others]
     refused += [(t.name, t.description, r) for t in targets if (r := refusal_of(t.name))]
     print_table(("not built for", "what it is"), [(name, what) for name, what, _ in refused])
-    for refusal in dict.fromkeys(refusal for *_, refusal in refused):
+    pairs = [refusal for refusal in REFUSALS if refusal.recipes != ("*",)]
+    for refusal in dict.fromkeys([*(refusal for *_, refusal in refused), *pairs]):
         click.echo(f"{', '.join(refusal.targets)}: {refusal.line}")
 
 

@@ -48,8 +48,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         prepare(job.seed)  # the random start is this stage's own, whatever was loaded before
         model = build_student(options.student, teacher.shape, len(teacher.labels))
         student = ImageModel(model, Pixels(), teacher.labels)
-        shape = options.student
-        note = f"the student: {shape.architecture}, width {shape.width:g}, depth {shape.depth:g}"
+        wanted = options.student
+        note = f"the student: {wanted.architecture}, width {wanted.width:g}, depth {wanted.depth:g}"
     if set(options.losses.chosen) - {"response"}:
         lessons = replace(lessons, features=Features(student, teacher, options))
     result = ImageTrainer(student, lessons, options, job).run()

@@ -60,7 +60,7 @@ def test_sizes_and_colours_are_converted_where_asked_for(tmp_path: Path) -> None
     images = write_folders(tmp_path / "images")
     Image.new("RGBA", (16, 12), (200, 0, 0, 7)).save(images / "train" / "red" / "00.png")
     Image.new("L", (8, 8), 50).save(images / "train" / "red" / "01.png")
-    folder, outcome = run(tmp_path / "a", images, image_size=(8, 8))
+    _, outcome = run(tmp_path / "a", images, image_size=(8, 8))
     notes = "\n".join(outcome.notes)
     assert "1 images of mode RGBA converted to RGB" in notes
     assert "1 images of mode L converted to RGB" in notes
@@ -73,7 +73,7 @@ def test_the_teachers_size_is_asked_for(tmp_path: Path) -> None:
     images = write_folders(tmp_path / "images", train=4, test=2)
     with pytest.raises(
         ConfigError, match=r"the images are 8 x 8, but the teacher reads 32 x 16; possible: --set image_size=\[32,16\]"
-    ):  # noqa: E501
+    ):
         run(tmp_path / "a", images, reads=(32, 16, 3))
 
 

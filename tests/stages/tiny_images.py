@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tiny_models import artifact, make_job
 
 from edgekit.artifact import Artifact
 from edgekit.stages import dataset_images
-from tiny_models import artifact, make_job
 
 LABELS = ("blue", "green", "red")
 

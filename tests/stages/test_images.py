@@ -1,0 +1,363 @@
+"""Image classifiers from a teacher's file to full INT8: what is loaded, what is learnt, and what ships."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_images import small_model, write_dataset
+from tiny_models import artifact, make_job
+
+from edgekit.artifact import Artifact, Outcome
+from edgekit.errors import ConfigError
+from edgekit.stages import (
+    convert_openvino_images,
+    convert_tflite_images,
+    dataset_images,
+    distill_keras,
+    quantize_nncf_images,
+    quantize_tflite_images,
+    quantize_tfmot_images,
+    sparsify_tfmot_images,
+    teacher_keras,
+    validate,
+)
+from edgekit.steps import Distort, Student
+from edgekit.tasks import image_classification
+
+pytestmark = [
+    pytest.mark.heavy,
+    # of the toolkit's own import, once in a process
+    pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),
+    # tf_keras advises its own format against .h5, which is what is tested
+    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
+]
+
+QUICK: dict[str, Any] = {"epochs": 2.0, "batch_size": 16, "learning_rate": 3e-3, "evaluations": 1}
+MOVED = Distort(shift=0.05, rotate=5.0, mix=0.2)
+Earlier = dict[str, Artifact]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def teacher_file(dataset: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was trained on fractions from -1 to 1, saved as a stranger would."""
+    from edgekit.stages.keras_import import import_keras
+
+    _, keras = import_keras()
+    examples = image_classification.load(dataset.path, "train")
+    model = small_model()
+    model.compile(keras.optimizers.legacy.Adam(1e-2), "sparse_categorical_crossentropy")
+    model.fit(examples.images / 127.5 - 1, examples.labels, epochs=25, batch_size=11, verbose=0)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.h5"
+    model.save(path)
+    return path
+
+
+def teach(file: Path, dataset: Artifact, work: Path, **options: Any) -> tuple[Artifact, Outcome]:
+    job = make_job(work, {"dataset": dataset})
+    job.inputs["teacher"] = file  # type: ignore[index]
+    outcome = teacher_keras.run(dataset, teacher_keras.Options(**options), job)
+    return artifact(work, "keras"), outcome
+
+
+@pytest.fixture(scope="module")
+def earlier(dataset: Artifact, teacher_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Earlier:
+    made, _ = teach(teacher_file, dataset, tmp_path_factory.mktemp("earlier") / "teacher")
+    return {"dataset": dataset, "teacher": made}
+
+
+def test_the_teacher_is_fed_in_the_way_in_which_it_answers(
+    teacher_file: Path, dataset: Artifact, tmp_path: Path
+) -> None:
+    made, outcome = teach(teacher_file, dataset, tmp_path / "a")
+    assert outcome.metrics["validation_accuracy"] > 0.9
+    assert outcome.notes[0].startswith("pixels are -1..1 to the teacher, which then answers ")
+    assert json.loads((made.path / "config.json").read_text())["pixels"]["offset"] == [-1.0]
+    logits = np.load(made.path / "logits_test.npy")
+    labels = image_classification.load(dataset.path, "test").labels
+    assert (logits.argmax(axis=1) == labels).mean() > 0.9
+    assert np.abs(logits.sum(axis=1) - 1).max() > 0.1, "logits, not probabilities"
+    with pytest.raises(ConfigError, match="which is chance for 3 labels; possible: --set teacher"):
+        teach(teacher_file, dataset, tmp_path / "b", pixels="imagenet-bgr")
+
+
+def test_outputs_in_another_order_are_found_out(teacher_file: Path, dataset: Artifact, tmp_path: Path) -> None:
+    from shutil import copytree
+
+    copytree(dataset.path, tmp_path / "data")
+    for split in ("train", "validation", "test"):
+        path = tmp_path / "data" / f"{split}_labels.npy"
+        np.save(path, (np.load(path) + 1) % 3)
+    with pytest.raises(ConfigError) as caught:
+        teach(teacher_file, artifact(tmp_path / "data", "dataset"), tmp_path / "a")
+    assert "its outputs mean the labels in another order" in str(caught.value)
+    assert '--set \'teacher.labels=["green", "red", "blue"]\'' in str(caught.value)
+
+
+def test_a_file_becomes_its_flat_logits(teacher_file: Path, tmp_path: Path) -> None:
+    from edgekit.kerasfile import read_keras_file
+    from edgekit.stages import image_models
+    from edgekit.stages.keras_import import import_keras
+
+    tf, keras = import_keras()
+    inner = keras.models.load_model(teacher_file, compile=False)
+    nested = keras.Sequential([keras.layers.InputLayer((8, 8, 3)), inner, keras.layers.Softmax()])
+    images = np.random.default_rng(0).normal(size=(5, 8, 8, 3)).astype(np.float32)
+    for model, name in ((inner, "inner.keras"), (nested, "nested.h5")):
+        model.save(tmp_path / name)
+        flat = image_models.load_file(read_keras_file(tmp_path / name))
+        assert all(not hasattr(layer, "layers") for layer in flat.layers)
+        found = flat(images).numpy()
+        if model is inner:  # the softmax of a dense layer went, a layer of its own too
+            found = tf.nn.softmax(found).numpy()
+        np.testing.assert_allclose(found, inner(images).numpy(), atol=1e-5)
+    wrong = keras.Sequential([keras.layers.InputLayer((8, 8, 3)), keras.layers.Flatten(),
+                              keras.layers.Dense(3, activation="sigmoid", name="end")])  # fmt: skip
+    wrong.save(tmp_path / "wrong.h5")
+    with pytest.raises(ConfigError, match="last layer 'end' ends in sigmoid; possible: softmax, or logits"):
+        image_models.load_file(read_keras_file(tmp_path / "wrong.h5"))
+
+
+def test_superfluous_filters_and_blocks_cost_nothing_when_they_go() -> None:
+    from edgekit.stages import image_models
+    from edgekit.stages.image_shrink import leave_out_blocks, shrink
+
+    model = image_models.as_logits(small_model(), Path("m"))
+    images = np.random.default_rng(0).uniform(0, 1, (5, 8, 8, 3)).astype(np.float32)
+    norm = model.get_layer("inner.norm")
+    norm.set_weights([np.array([1, 0, 1, 0, 0, 2, 0, 3.0]), np.zeros(8), *norm.get_weights()[2:]])
+    small = shrink(model, 0.5)
+    assert small.get_layer("inner").filters == 4
+    assert small.get_layer("first").filters == small.get_layer("last").filters == 8, "what a block gives on stays"
+    np.testing.assert_allclose(small(images).numpy(), model(images).numpy(), atol=1e-5)
+    last = model.get_layer("last.norm")
+    last.set_weights([np.zeros(8), np.zeros(8), *last.get_weights()[2:]])
+    short = leave_out_blocks(model, 0.4)
+    assert "inner" not in [layer.name for layer in short.layers]
+    np.testing.assert_allclose(short(images).numpy(), model(images).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", "mobilenet_v3", "resnet"])
+def test_students_of_every_size_of_image(architecture: str) -> None:
+    from edgekit.stages.image_models import macs
+    from edgekit.stages.image_students import build_student, map_sizes
+
+    for size, smallest in ((8, 4), (28, 7), (32, 4), (96, 6)):
+        model = build_student(Student(architecture=architecture, width=0.25, depth=0.4), (size, size, 1), 5)
+        assert model.output_shape == (None, 5)
+        if architecture != "resnet":
+            assert map_sizes(model)[-1][0] == smallest
+    wide = build_student(Student(architecture=architecture, width=0.5, depth=0.4), (size, size, 1), 5)
+    assert macs(wide) > 1.5 * macs(model)
+    with pytest.raises(ConfigError, match="images of 3 x 9 are too small"):
+        build_student(Student(), (3, 9, 1), 2)
+
+
+def test_the_loss_is_the_one_of_texts() -> None:
+    from edgekit.stages import image_training, keras_training
+
+    random = np.random.default_rng(0)
+    student, teacher = random.normal(size=(2, 5, 3)).astype(np.float32)
+    labels = np.array([0, 2, 1, 1, 0])
+    options = distill_keras.Options(temperature=2.5, alpha=0.7)
+    ours = image_training.loss_of(options)(student, teacher, np.eye(3, dtype=np.float32)[labels])
+    assert float(ours) == pytest.approx(
+        float(keras_training.distillation_loss(student, teacher, labels, 2.5, 0.7)), rel=1e-5
+    )
+
+
+def test_losses_over_maps(earlier: Earlier) -> None:
+    from edgekit.stages import image_losses, image_models
+
+    teacher = image_models.load_model(earlier["teacher"].path)
+    options = distill_keras.Options(losses={"response": 1.0, "hidden": 0.5, "similarity": 2.0})
+    features = image_losses.Features(teacher, teacher, options)
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
+    (matrix,) = features.variables
+    logits, taught, loss = features(images, images)
+    *_, own = features._student(images, training=True)
+    *_, its = features._teacher(images, training=False)
+    own, its = np.asarray(own, np.float64), np.asarray(its, np.float64)
+    hidden = np.mean((own @ matrix.numpy() - its) ** 2) / (np.mean(its**2) + 1e-6)
+    likeness = []
+    for maps in (own, its):
+        products = maps.reshape(4, -1) @ maps.reshape(4, -1).T
+        likeness.append(products / np.linalg.norm(products, axis=1, keepdims=True))
+    similarity = np.sum((likeness[0] - likeness[1]) ** 2) / 16
+    assert float(loss) == pytest.approx(0.5 * hidden + 2.0 * similarity, rel=1e-3)
+    assert not np.allclose(logits, taught), "the student's normalisation follows the batch"
+    with pytest.raises(ConfigError, match="attention: texts have them; possible of images: response, hidden"):
+        image_losses.check_losses(distill_keras.Options(losses={"attention": 1.0}))
+
+
+def distil(earlier: Earlier, work: Path, told: Any = None, **options: Any) -> tuple[Artifact, Outcome]:
+    given = {**QUICK, "student": Student(architecture="teacher", width=0.5), "distort": MOVED, **options}
+    job = make_job(work, earlier, told)
+    outcome = distill_keras.run(earlier["teacher"], distill_keras.Options(**given), job)
+    return artifact(work, "keras"), outcome
+
+
+@pytest.fixture(scope="module")
+def student(earlier: Earlier, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Outcome]:
+    return distil(earlier, tmp_path_factory.mktemp("student") / "work", epochs=6.0)
+
+
+def test_a_student_learns(student: tuple[Artifact, Outcome], earlier: Earlier, tmp_path: Path) -> None:
+    metrics = student[1].metrics
+    assert metrics["validation_accuracy"] >= metrics["validation_accuracy_untrained"]
+    assert metrics["validation_accuracy"] > 0.6
+    _, fresh = distil(earlier, tmp_path / "new", epochs=1.0, student=Student(architecture="resnet", width=0.25),
+                      losses={"response": 1.0, "hidden": 0.1})  # fmt: skip
+    assert fresh.notes == ("the student: resnet, width 0.25, depth 1",)
+
+
+class KilledError(Exception):
+    """Stands for a kill between two steps."""
+
+
+def sparsify(source: Artifact, earlier: Earlier, work: Path, told: Any = None, **more: Any) -> Outcome:
+    options = sparsify_tfmot_images.Options(**{**QUICK, "sparsity": 0.6, "distort": MOVED, **more})
+    return sparsify_tfmot_images.run(source, options, make_job(work, earlier, told))
+
+
+def qat(source: Artifact, earlier: Earlier, work: Path, told: Any = None) -> Outcome:
+    options = quantize_tfmot_images.Options(**{**QUICK, "learning_rate": 1e-3, "calibration_samples": 30})
+    return quantize_tfmot_images.run(source, options, make_job(work, earlier, told))
+
+
+@pytest.mark.parametrize("stage", ["distill", "sparsify", "quantize"])
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    stage: str, student: tuple[Artifact, Outcome], earlier: Earlier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.stages import keras_loop
+
+    monkeypatch.setattr(keras_loop, "CHECKPOINT_SECONDS", 0.0)
+
+    def run(work: Path, told: Any = None) -> Outcome:
+        if stage == "distill":
+            return distil(earlier, work, told)[1]
+        return {"sparsify": sparsify, "quantize": qat}[stage](student[0], earlier, work, told)
+
+    def kill_at_six(done: int, total: int, unit: str, note: str) -> None:
+        if done == 6:
+            raise KilledError
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(tmp_path / "cut", kill_at_six)
+    for file in (tmp_path / "cut").iterdir():
+        file.unlink()
+    (tmp_path / "cut").rmdir()
+    resumed: list[int] = []
+    assert run(tmp_path / "cut", lambda done, total, unit, note: resumed.append(done)).metrics == whole.metrics
+    assert resumed[0] == 6, "it started from the beginning"
+    for name in ("weights.safetensors", "config.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def kernels(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    from safetensors.numpy import load_file
+
+    return {n: w for n, w in load_file(folder / "weights.safetensors").items() if n.endswith("/kernel")}
+
+
+@pytest.fixture(scope="module")
+def rounded(
+    student: tuple[Artifact, Outcome], earlier: Earlier, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Artifact, Artifact]:
+    """The sparse student, and the same after training with rounding."""
+    place = tmp_path_factory.mktemp("rounded")
+    sparsify(student[0], earlier, place / "sparse")
+    sparse = artifact(place / "sparse", "keras")
+    qat(sparse, earlier, place / "qat")
+    return sparse, artifact(place / "qat", "keras")
+
+
+def test_zeros_are_reached_and_survive_rounding(rounded: tuple[Artifact, Artifact]) -> None:
+    before, after = (kernels(step.path) for step in rounded)
+    assert set(before) == set(after) == {"first/kernel", "inner/kernel", "last/kernel", "end/kernel"}
+    for name, kernel in before.items():
+        assert (kernel == 0).mean() == pytest.approx(0.0 if name == "first/kernel" else 0.6, abs=0.03), name
+        assert ((after[name] == 0) == (kernel == 0)).all(), name
+        assert not np.array_equal(after[name], kernel), f"{name} was not trained"
+
+
+def test_2_of_4_is_half(student: tuple[Artifact, Outcome], earlier: Earlier, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pattern '2:4' is a sparsity of 0\.5; found 0\.6"):
+        sparsify(student[0], earlier, tmp_path / "a", pattern="2:4")
+
+
+def answers(folder: Path, dataset: Artifact, reader: str) -> np.ndarray[Any, Any]:
+    """The logits of the shipped code for the validation images."""
+    work = make_job(folder.with_name(f"{folder.name}-{reader}"), {}).work
+    options = validate.Options(task="image_classification", runtime=reader, runtime_version="0", buckets=(8,))
+    described = image_classification.describe(dataset.path, folder)
+    form = "ir" if reader == "openvino" else "tflite"
+    validate._lay_out(work / "bundle", artifact(folder, form), options, "CPU", described)
+    predictor = validate.Predictor(work / "bundle")
+    samples = image_classification.load(dataset.path, "validation").samples
+    return np.stack([predictor.outputs(predictor.task.parse(sample))[0] for sample in samples])
+
+
+def test_full_int8_answers_as_it_was_trained(
+    rounded: tuple[Artifact, Artifact], earlier: Earlier, tmp_path: Path
+) -> None:
+    from edgekit.stages import image_models
+    from edgekit.stages.image_rounding import Rounded
+
+    trained = image_models.load_model(rounded[1].path)
+    wrapped = Rounded(trained)
+    images = image_classification.load(earlier["dataset"].path, "validation").images
+    expected = image_models.predict(trained.with_model(wrapped.model), images)
+    job = make_job(tmp_path / "int8", earlier)
+    quantize_tflite_images.run(rounded[1], quantize_tflite_images.Options(method="qat", input_type="int8"), job)
+    table = json.loads((job.work / "input.json").read_text())
+    assert table["dtype"] == "int8"
+    low, high = trained.pixels.range()
+    assert table["quantisation"]["step"] == pytest.approx((high - low) / 255, rel=1e-4)
+    found = answers(job.work, earlier["dataset"], "litert")
+    step = max(abs(float(v)) for n, v in (trained.ranges or {}).items() if "end/post_activation" in n) / 127
+    assert np.abs(found - expected).max() <= 3 * step
+
+
+@pytest.mark.parametrize("stage", ["tflite", "float", "ir"])
+def test_other_ways_keep_the_answers(
+    stage: str, student: tuple[Artifact, Outcome], earlier: Earlier, tmp_path: Path
+) -> None:
+    from edgekit.stages import image_models
+
+    images = image_classification.load(earlier["dataset"].path, "validation").images
+    expected = image_models.predict(image_models.load_model(student[0].path), images)
+    job = make_job(tmp_path / "made", earlier)
+    if stage == "tflite":
+        quantize_tflite_images.run(student[0], quantize_tflite_images.Options(calibration_samples=40), job)
+    elif stage == "float":
+        convert_tflite_images.run(student[0], convert_tflite_images.Options(), job)
+    else:
+        made = make_job(tmp_path / "ir", earlier)
+        convert_openvino_images.run(student[0], convert_openvino_images.Options(), made)
+        source = artifact(made.work, "ir")
+        quantize_nncf_images.run(source, quantize_nncf_images.Options(calibration_samples=40), job)
+    found = answers(job.work, earlier["dataset"], "openvino" if stage == "ir" else "litert")
+    tolerance = 1e-4 if stage == "float" else 0.1 * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+    dtype = json.loads((job.work / "input.json").read_text())["dtype"]
+    assert dtype == ("uint8" if stage == "tflite" else "float32")
+
+
+def test_the_sample_task_has_its_own_teacher(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "data", {})
+    dataset_images.run(None, dataset_images.Options(sample=True), job)
+    digits = artifact(job.work, "dataset")
+    work = make_job(tmp_path / "teacher", {"dataset": digits})
+    outcome = teacher_keras.run(digits, teacher_keras.Options(sample=True, epochs=2.0), work)
+    assert outcome.metrics["validation_accuracy"] > 0.5
+    assert np.load(work.work / "logits_test.npy").shape == (179, 10)
