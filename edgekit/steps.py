@@ -285,14 +285,6 @@ class Sparsify(Distillation):
             raise ValueError(f"block counts with pattern = 'block' only; found pattern '{self.pattern}'")
         return self
 
-    @model_validator(mode="after")
-    def _fits(self) -> Sparsify:
-        if self.pattern == "2:4" and self.sparsity != 0.5:
-            raise ValueError(f"pattern '2:4' is a sparsity of 0.5; found {self.sparsity}")
-        if "block" in self.model_fields_set and self.pattern != "block":
-            raise ValueError(f"block counts with pattern = 'block' only; found pattern '{self.pattern}'")
-        return self
-
 
 class Cluster(Distillation):
     """Weights that share few values: the compressed bundle shrinks, latency does not. Weights that are zero stay so."""
