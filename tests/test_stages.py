@@ -37,7 +37,17 @@ def digests(root: Path) -> dict[str, str]:
         ("ondevice/verify.py", {"validate"}),
         ("stages/prune_torch.py", {"prune_torch"}),
         ("stages/latency_table.py", set()),  # its digest is an option of steps that measure latencies
-        ("stages/training.py", {"teacher_hf", "distill_torch", "prune_torch", "sparsify_nncf"}),
+        (
+            "stages/training.py",
+            {
+                "teacher_hf",
+                "teacher_tokens",
+                "distill_torch",
+                "prune_torch",
+                "sparsify_nncf",
+                "quantize_nncf_torch",
+            },
+        ),
         ("tasks/sample.py", {"dataset_text"}),
     ],
 )

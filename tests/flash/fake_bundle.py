@@ -87,8 +87,8 @@ def write_manifest(folder: Path, **changes: Any) -> None:
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
     files = {name: {"size": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in found.items()}
     content = {
-        "schema": 1, "files": files, "labels": ["x", "y"], "buckets": [8], "model": "model/model.bin",
-        "tokenizer": "tokenizer.json", "target": {},
+        "schema": 1, "task": "text_classification", "files": files, "labels": ["x", "y"], "buckets": [8],
+        "model": "model/model.bin", "tokenizer": "tokenizer.json", "target": {},
         "runtime": {"name": "numpy", "package": "numpy", "version": metadata.version("numpy")}, **changes,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

@@ -10,7 +10,16 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "edgekit" / "ondevice"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-OUTSIDE = {"numpy", "tokenizers", "ai_edge_litert", "tflite_runtime", "openvino", "onnxruntime", "mlperf_loadgen"}
+OUTSIDE = {
+    "numpy",
+    "tokenizers",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "openvino",
+    "onnxruntime",
+    "mlperf_loadgen",
+    "PIL",
+}
 RUNTIME_LIBRARIES = OUTSIDE - {"numpy"}
 
 

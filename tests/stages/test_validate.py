@@ -40,6 +40,12 @@ class Answers:
     def margin(self, outputs: Sequence[np.ndarray]) -> float:
         return float(abs(outputs[0][1] - outputs[0][0])) / 2
 
+    def feeds(self, text: str) -> list[str]:
+        return [text]
+
+    def gathered(self, text: str, *answered: object) -> list[np.ndarray]:
+        return answered[1] if answered else self.outputs(text)  # as a task, and as a predictor
+
     def outputs(self, text: str) -> list[np.ndarray]:
         words = text.split()
         self.truncated += len(words) > self.limit
@@ -148,7 +154,7 @@ def test_profiles_of_any_model_of_this_data_have_the_same_texts() -> None:
         predictor.off, predictor.limit, predictor.truncated = off, 4 + int(off * 40), 0
         chosen.append(validate._golden(predictor, predictor, texts)["inputs"])  # type: ignore[arg-type]
     assert chosen[0] == chosen[1]
-    assert len(chosen[0]) == validate.ROUNDING_TEXTS
+    assert len(chosen[0]) == validate.ROUNDING_SAMPLES
     assert [len(text) for text in chosen[0]] == sorted(len(text) for text in chosen[0])
 
 
