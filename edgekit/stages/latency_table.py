@@ -31,6 +31,8 @@ TURNS, WARM_UP = 100, 3
 LEAST_SHARE = 0.05
 #: The models' token tables have so many rows: a lookup costs the same in a larger one.
 VOCABULARY = 64
+#: Layers of one size in a measured model: enough that its weights crowd the processor's caches as a model's do.
+REPEATED = 3
 #: Converters trace a model with texts of so many tokens.
 TRACED = 16
 
@@ -49,10 +51,11 @@ class Place:
 class LatencyTable:
     """Milliseconds for a text, the mean over the lengths that texts are padded to, each as often as texts have it.
 
-    `heads` and `neurons` are by a layer's attention width and by its neurons: of a model with one layer of that size,
-    the other part at its smallest, before a smallest layer; `last_heads` and `last_neurons` of one with that layer
-    alone. Sizes between two of them lie on a line. `two` and `one` have smallest layers only. `whole` is the model as
-    it came. Where the target's device is not here, `device` says what was measured instead.
+    `heads` and `neurons` are by a layer's attention width and by its neurons: of a model with `REPEATED` layers of that
+    size, the other part at its smallest, before a smallest layer; `last_heads` and `last_neurons` of one with that
+    layer alone. Sizes between two of them lie on a line. `smallest` and `one` have smallest layers only, as many as
+    those and one. `whole` is the model as it came. Where the target's device is not here, `device` says what was
+    measured instead.
     """
 
     runtime: str
@@ -63,7 +66,7 @@ class LatencyTable:
     processor: str
     lengths: Mapping[str, float]
     whole: float
-    two: float
+    smallest: float
     one: float
     heads: Mapping[str, float]
     neurons: Mapping[str, float]
@@ -79,7 +82,8 @@ class LatencyTable:
         """A layer in the middle; or the last one, with all that is not layers: of it one token alone may be read."""
         width, ffn = layer.heads * layer.head_dim, layer.ffn
         if not last:
-            return _between(self.heads, width) + _between(self.neurons, ffn) - self.two - self.one
+            layers = _between(self.heads, width) + _between(self.neurons, ffn) - self.smallest - self.one
+            return layers / REPEATED
         return _between(self.last_heads, width) + _between(self.last_neurons, ffn) - self.one
 
     def __str__(self) -> str:
@@ -130,12 +134,20 @@ def measured_table(
         processor=identify()["cpu"] or platform.machine(),
         lengths={str(length): share for length, share in lengths.items()},
         whole=ms["whole"],
-        two=ms["two"],
+        smallest=ms["smallest"],
         one=ms["one"],
         **parts,
     )
     write_bytes(kept, json.dumps(asdict(table)).encode())
     return table
+
+
+def measured_ratio(table: LatencyTable, whole: Shape, shape: Shape, device: str, progress: Progress) -> float:
+    """The share of `whole`'s latency that `shape` has, both measured now, as the table was."""
+    lengths = {int(length): share for length, share in table.lengths.items()}
+    place = Place(table.runtime, device, table.threads, table.int8)
+    ms, _ = measure({"whole": whole, "shape": shape}, lengths, place, progress)
+    return ms["shape"] / ms["whole"]
 
 
 def _models(whole: Shape, end: Shape) -> dict[str, Shape]:
@@ -150,11 +162,11 @@ def _models(whole: Shape, end: Shape) -> dict[str, Shape]:
     def attention(size: tuple[int, int]) -> LayerShape:
         return replace(least, heads=size[0], head_dim=size[1])
 
-    layers = {"one": (least,), "two": (least, least)}
+    layers = {"one": (least,), "smallest": (least,) * (REPEATED + 1)}
     for size in sorted(heads):
-        layers[f"heads {size[0] * size[1]}"] = (attention(size), least)
+        layers[f"heads {size[0] * size[1]}"] = (*[attention(size)] * REPEATED, least)
     for ffn in sorted(neurons):
-        layers[f"neurons {ffn}"] = (replace(least, ffn=ffn), least)
+        layers[f"neurons {ffn}"] = (*[replace(least, ffn=ffn)] * REPEATED, least)
     for size in (few, many):
         layers[f"last_heads {size[0] * size[1]}"] = (attention(size),)
     for ffn in (min(neurons), max(neurons)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ..atomic import write_bytes
 from ..errors import ConfigError
 from ..shape import LayerShape, Shape
 from ..steps import Prune
-from .budget import Costs, best_layers
+from .budget import Costs, Sizes, best_layers
 from .encoder import Encoder
 from .factorise import factorise
 from .importance import most_important, taylor_importance
@@ -27,14 +27,22 @@ from .token_splits import Split
 NEURONS = 8
 
 
+#: How often a shape is sought so that the measured ratio meets the budget, and how near is near enough.
+SEARCHES, NEAR, OVER = 4, 0.93, 1.02
+
+
 @dataclass(frozen=True)
 class Way:
-    """How far a round goes: `part` of the way, 1 is the end. Shares are those of the model as it came, `whole`."""
+    """How far a round goes: `part` of the way, 1 is the end. Shares are those of the model as it came, `whole`.
+
+    `costs` are a budget's; `measure`, of latencies, tells the ratio that a model of these layers has when it is run.
+    """
 
     options: Prune
     whole: Shape
     part: float
     costs: Costs | None = None
+    measure: Callable[[Sequence[LayerShape]], float] | None = None
 
     def share(self, share: float) -> float:
         """So much of it stays after this round; each round takes the same share of what there is."""
@@ -97,7 +105,10 @@ def _within(
     try:
         found = [LayerShape(**x) if x else None for x in json.loads(kept.read_text(encoding="utf-8"))]
     except FileNotFoundError:
-        found = _find(model, numbers, training, way, costs, progress)
+        whole = [way.whole.layers[number] for number in numbers]
+        sizes = measure_sizes(model, training, scored, whole, progress)
+        progress(0, 1, "shapes", "looking for the best shape within the budget")
+        found = find(sizes, costs, way)
         write_bytes(kept, json.dumps([vars(x) if x else None for x in found]).encode())
     heads = [most_important(s, x.heads if x else len(s)) for s, x in zip(scored.heads, found, strict=True)]
     neurons = [most_important(s, x.ffn if x else len(s)) for s, x in zip(scored.neurons, found, strict=True)]
@@ -105,14 +116,26 @@ def _within(
     return keep_layers(keep_neurons(keep_heads(model, heads), neurons), stay), [numbers[at] for at in stay]
 
 
-def _find(
-    model: Encoder, numbers: Sequence[int], training: Split, way: Way, costs: Costs, progress: Progress
-) -> list[LayerShape | None]:
+def find(sizes: Sequence[Sizes], costs: Costs, way: Way) -> list[LayerShape | None]:
+    """For each layer what it becomes, None where it goes. Raises ConfigError where nothing fits.
+
+    Layers alone do not tell all of a model's latency, so at the end of the way the shape is measured too. Where that
+    is another ratio than the table's, the table is asked for more or less; the slowest shape that keeps to the budget
+    is taken, or the fastest where none does.
+    """
     assert way.options.budget is not None
-    scored = taylor_importance(model, training, way.options.importance_samples)
-    whole = [way.whole.layers[number] for number in numbers]
-    sizes = measure_sizes(model, training, scored, whole, progress)
-    found = best_layers(sizes, costs, way.share(way.options.budget[1]))
-    if found is None:
-        raise ConfigError(budget_refusal(way.options, costs, whole))
-    return found
+    wanted = asked = way.share(way.options.budget[1])
+    tried: list[tuple[float, list[LayerShape | None]]] = []
+    for _ in range(SEARCHES if way.measure and way.part == 1 else 1):
+        found = best_layers(sizes, costs, asked)
+        if found is None or found in [shape for _, shape in tried]:
+            break
+        ratio = way.measure([layer for layer in found if layer]) if way.measure and way.part == 1 else wanted
+        tried.append((ratio, found))
+        if NEAR * wanted <= ratio <= OVER * wanted:
+            break
+        asked *= wanted / ratio
+    if not tried:
+        raise ConfigError(budget_refusal(way.options, costs, way.whole.layers))
+    within = [one for one in tried if one[0] <= OVER * wanted]
+    return max(within, key=lambda one: one[0])[1] if within else min(tried, key=lambda one: one[0])[1]

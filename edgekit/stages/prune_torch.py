@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,7 @@ from .tokens import check_tokenizer, load_tokenizer, read_tokenizer
 from .vocabulary import kept_tokens, prune_tokenizer
 
 if TYPE_CHECKING:
-    from ..shape import Shape
+    from ..shape import LayerShape, Shape
     from .budget import Costs
     from .encoder import Encoder
     from .token_splits import Split
@@ -87,23 +87,32 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         tokenizer = load_tokenizer(path, options.max_tokens)
         training = read_split(job, tokenizer, "train")
     costs = _costs(came, model.shape, training, options, job)
-    model, rounds = prune_in_rounds(model, path, tokenizer, training, Way(options, model.shape, 1.0, costs), job)
+    end = _end(options, model.shape)
+    measure = _ratio(came, end, costs, options, job) if options.budget and options.budget[0] == "latency" else None
+    way = Way(options, model.shape, 1.0, costs, measure)
+    model, rounds = prune_in_rounds(model, path, tokenizer, training, way, job)
     save_encoder(model, job.work, path)
     validation = read_split(job, tokenizer, "validation")
     metrics = trained_metrics(source, model, validation, rounds[-1].result, job.work)
     if options.rounds > 1:
         metrics["rounds"] = by_round(rounds)
-    metrics |= {"budget": _spent(costs, model.shape, options)} if costs else {}
+    if costs:
+        metrics["budget"] = _spent(costs, model.shape, options, measure)
     losses = (f"the losses: {options.losses}",) if options.losses.need_teacher else ()
-    return Outcome(metrics, (*_notes(model.shape, rounds[-1].numbers, came, options, costs), *losses))
+    return Outcome(metrics, (*_notes(model.shape, rounds[-1].numbers, came, options, metrics), *losses))
+
+
+def _end(options: Options, start: Shape) -> Shape:
+    """The model as it came, with the widths that it will have."""
+    hidden, embedding = end_widths(options, start)
+    return replace(start, hidden=hidden, embedding=embedding)
 
 
 def _costs(came: Shape, start: Shape, training: Split, options: Options, job: Job) -> Costs | None:
     """What shapes cost, where the step has a budget. Raises ConfigError for one that no shape meets."""
     if options.budget is None:
         return None
-    hidden, embedding = end_widths(options, start)
-    end = replace(start, hidden=hidden, embedding=embedding)
+    end = _end(options, start)
     costs: Costs
     if options.budget[0] == "latency":
         costs = _latencies(came, end, training, options, job)
@@ -125,25 +134,49 @@ def _latencies(came: Shape, end: Shape, training: Split, options: Options, job: 
     return measuring.measured_table(job.checkpoints / "latency.json", came, end, lengths, place, job.progress)
 
 
-def _spent(costs: Costs, shape: Shape, options: Options) -> dict[str, Any]:
+def _ratio(came: Shape, end: Shape, table: Any, options: Options, job: Job) -> Callable[[Sequence[LayerShape]], float]:
+    """The share of the latency of the model as it came that a model of these layers has, measured side by side."""
+    measuring = import_module(f"{__package__}.{LATENCY_TABLE}")
+    known: dict[tuple[LayerShape, ...], float] = {}
+
+    def ratio(layers: Sequence[LayerShape]) -> float:
+        if (key := tuple(layers)) not in known:
+            known[key] = measuring.measured_ratio(
+                table, came, end.with_layers(key), options.device or "CPU", job.progress
+            )
+        return known[key]
+
+    return ratio
+
+
+def _spent(
+    costs: Costs, shape: Shape, options: Options, measure: Callable[[Sequence[LayerShape]], float] | None
+) -> dict[str, Any]:
     """The budget's record: what was asked for, what the model costs now, and the measured table if there is one."""
     assert options.budget is not None
     kind, asked = options.budget
-    table: dict[str, Any] = {"table": asdict(costs)} if is_dataclass(costs) and not isinstance(costs, type) else {}
-    return {"kind": kind, "asked": asked, "ratio": cost_of(costs, shape.layers) / costs.whole, **table}
+    record = {"kind": kind, "asked": asked, "ratio": cost_of(costs, shape.layers) / costs.whole}
+    if measure is None or not is_dataclass(costs) or isinstance(costs, type):
+        return record
+    return {**record, "measured_ratio": measure(shape.layers), "measured_by": str(costs), "table": asdict(costs)}
 
 
-def _notes(shape: Shape, numbers: Sequence[int], came: Shape, options: Options, costs: Costs | None) -> Iterator[str]:
+def _notes(
+    shape: Shape, numbers: Sequence[int], came: Shape, options: Options, metrics: Mapping[str, Any]
+) -> Iterator[str]:
     """What there is now."""
     layers = (f"{layer.heads} heads and {layer.ffn} neurons" for layer in shape.layers)
     yield f"kept by layer: {', '.join(layers)}"
-    if options.budget and costs:
-        kind, asked = options.budget
-        ratio = f"{cost_of(costs, shape.layers) / costs.whole:.3f} of the {kind} of the model as it came"
-        if kind == "latency":
-            ratio = f"predicted {ratio}, measured by {costs}; on another processor it may be another share"
-        stay = ", ".join(map(str, numbers))
-        yield f"target_{kind}_ratio = {asked:g} keeps layers {stay} of 0 … {len(came.layers) - 1}: {ratio}"
+    if budget := metrics.get("budget"):
+        kind, stay = budget["kind"], ", ".join(map(str, numbers))
+        ratio = f"{budget['ratio']:.3f} of the {kind} of the model as it came"
+        if "table" in budget:
+            ratio = (
+                f"{budget['measured_ratio']:.3f} of the latency of the model as it came, side by side, and "
+                f"{budget['ratio']:.3f} by the table of its layers ({budget['measured_by']}); on another processor it "
+                "may be another share"
+            )
+        yield f"target_{kind}_ratio = {budget['asked']:g} keeps layers {stay} of 0 … {len(came.layers) - 1}: {ratio}"
     if options.hidden != 1:
         yield f"the stream between the layers is {shape.hidden} wide"
     if options.embedding is not None:

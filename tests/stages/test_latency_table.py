@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from tiny_models import SHAPE, make_job, write_inputs
 
 from edgekit.shape import LayerShape, Shape
 from edgekit.stages import latency_table
-from edgekit.stages.budget import cost_of, head_sizes, neuron_sizes
+from edgekit.stages.budget import Sizes, cost_of, head_sizes, neuron_sizes
 from edgekit.stages.latency_table import LatencyTable, Place, measured_table, padded_lengths
+from edgekit.steps import Prune
 
 WHOLE = SHAPE.with_layers((LayerShape(4, 8, 64),) * 3)
 PLACE = Place("openvino", "CPU", 1, False)
@@ -152,7 +153,37 @@ def test_a_budget_of_latency_is_met_by_the_table(tmp_path: Path, monkeypatch: py
     assert budget["ratio"] == pytest.approx(ratio)
     assert LatencyTable(**budget["table"]).runtime == "openvino"
     assert set(budget["table"]["lengths"]) == {"8", "16"}
-    assert f"predicted {ratio:.3f} of the latency of the model as it came, measured by openvino" in outcome.notes[1]
+    assert budget["measured_ratio"] == pytest.approx(ratio)
+    said = (
+        f"{ratio:.3f} of the latency of the model as it came, side by side, and {ratio:.3f} by the table of its layers"
+    )
+    assert f"{said} (openvino " in outcome.notes[1]
     refused = options.model_copy(update={"target_latency_ratio": 0.01})
     with pytest.raises(prune_torch.ConfigError, match=r"target_latency_ratio = 0\.1\d* or more, or a smaller hidden"):
         prune_torch.run(earlier["teacher"], refused, make_job(tmp_path / "other", earlier))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])
+def test_a_table_that_is_wrong_by_a_factor_is_put_right_by_measuring_the_shape(
+    factor: float, measured: list[Mapping[str, Shape]], tmp_path: Path
+) -> None:
+    from edgekit.stages.prune_cut import NEAR, OVER, Way, find
+
+    shape = SHAPE.with_layers((LayerShape(12, 8, 640),) * 6)
+    table = measured_table(tmp_path / "latency.json", shape, shape, {8: 1.0}, PLACE, told)
+    sizes = [Sizes(8, {n: 12.0 - n for n in head_sizes(12)}, {n: 6.4 - n / 100 for n in neuron_sizes(640)}, 99.0)] * 6
+    asked = []
+
+    def ratio(layers: Sequence[LayerShape]) -> float:
+        asked.append(layers)
+        return factor * cost_of(table, layers) / table.whole
+
+    way = Way(Prune(target_latency_ratio=0.5), shape, 1.0, table, ratio)
+    found = [layer for layer in find(sizes, table, way) if layer]
+    assert NEAR * 0.5 <= ratio(found) <= OVER * 0.5
+    assert len(asked) <= (2 if factor == 1 else 5)
+    halfway = replace(way, part=0.5)
+    asked.clear()
+    find(sizes, table, halfway)
+    assert not asked, "only the end has to keep to the budget"
