@@ -61,7 +61,8 @@ OF_A_REPORT = (
     Fact(PEOPLE, ("{v} reported it", "the report came from {v}"), ("who reported it", "who sent the report")),
     Fact(TIMES, ("it began {v}", "it was noticed {v}"), ("when did it begin", "when was it noticed")),
     Fact(PARTS, ("{v} was replaced", "the fix was to replace {v}"), ("what was replaced", "which part was replaced")),
-    Fact(("T{n}", "T{m}"), ("the ticket is {v}", "see ticket {v}"), ("what is the ticket's number", "which ticket is it")),
+    Fact(("T{n}", "T{m}"), ("the ticket is {v}", "see ticket {v}"),
+         ("what is the number of the ticket", "which ticket is it")),
 )  # fmt: skip
 #: Said of nothing that is asked for.
 FILLERS = ("nobody was hurt", "the customer was told", "it works again", "please close it", "more in the file",
