@@ -122,11 +122,11 @@ def test_a_bundle_answers_questions(answering: dict[str, Any], alone: dict[str, 
     told = ondevice(bundle, alone, "infer", json.dumps(questions()[0]))
     assert told.split("\t")[0] == answers[0]["answer"]
     assert "golden samples agree" in ondevice(bundle, alone, "verify")
-    quick = ("--min-seconds", "0.1", "--min-queries", "3", "--warmup-seconds", "0.1", "--idle-seconds", "0",
+    quick = ("--min-seconds", "0.1", "--min-queries", "3", "--warmup-seconds", "0.1", "--idle-seconds", "0.1",
              "--cold-starts", "0", "--scenario", "SingleStream")  # fmt: skip
     profile = json.loads(ondevice(bundle, alone, "profile", *quick).splitlines()[-1])
     assert profile["subject"]["kind"] == "bundle"
-    assert profile["scenarios"][0]["name"] == "SingleStream"
+    assert "SingleStream" in profile["scenarios"] and profile["split_ms"]
     assert "Longer texts are read in windows of 40 tokens." in (Path(bundle) / "README.md").read_text()
 
 
