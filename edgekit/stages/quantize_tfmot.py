@@ -147,10 +147,10 @@ def _wrapped(twin: Any, chosen: Collection[str], per_channel: bool) -> tuple[Any
     from tensorflow_model_optimization.quantization import keras as toolkit
 
     from .keras_import import import_keras
-    from .static_ranges import ranges_of
+    from .static_ranges import is_fixed, ranges_of
 
     _, keras = import_keras()
-    ranges = ranges_of(twin)
+    ranges = {point: ends for point, ends in ranges_of(twin).items() if not is_fixed(point)}
     described = _rounded_kernel(per_channel)
     grid = {"per_axis": False, "symmetric": False, "narrow_range": False}
 

@@ -17,6 +17,8 @@ Ranges = Mapping[str, tuple[float, float]]
 
 #: Narrowest range: a tensor that is 0 for every text has one too.
 NARROWEST = 1e-6
+#: The one range of softmax's answers that TensorFlow Lite's kernels know: steps of 1/256.
+SOFTMAX = (0.0, 255 / 256)
 
 
 def find_ranges(
@@ -24,7 +26,7 @@ def find_ranges(
 ) -> Ranges:
     """The smallest and the largest value at each point of a float twin over these texts, which are not padded.
 
-    `told(done, total)` hears of each text.
+    Where the kernels allow one range only, it is that one. `told(done, total)` hears of each text.
     """
     tf, keras = import_keras()
     ends: dict[str, Any] = {}
@@ -43,7 +45,13 @@ def find_ranges(
         told(done, len(token_ids))
     low = np.minimum(np.min(seen, axis=0)[:, 0], 0)
     high = np.maximum(np.max(seen, axis=0)[:, 1], low + NARROWEST)
-    return {point: (float(low[at]), max(float(high[at]), 0.0)) for at, point in enumerate(ends)}
+    found = {point: (float(low[at]), max(float(high[at]), 0.0)) for at, point in enumerate(ends)}
+    return found | {point: SOFTMAX for point in found if is_fixed(point)}
+
+
+def is_fixed(point: str) -> bool:
+    """Whether the range at this point is not the model's to choose."""
+    return point.endswith(".shares")
 
 
 def is_rounded(point: str, kept: Collection[str]) -> bool:

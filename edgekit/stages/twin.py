@@ -116,10 +116,16 @@ def _encoder_layer(shape: Shape, layer: LayerShape, name: str, asking: Any, x: A
         return keras.layers.Permute((2, 1, 3))(split)
 
     def dense(units: int, part: str, given: Any, scale: float = 1.0) -> Any:
-        answer = keras.layers.Dense(units, name=f"{name}.{part}")(through(f"{name}.{part}.in", given))
+        read = given if part == "query" else through(f"{name}.{part}.in", given)
+        answer = keras.layers.Dense(units, name=f"{name}.{part}")(read)
         return through(f"{name}.{part}.out", answer if scale == 1 else answer * scale)
 
-    query = heads(dense(width, "query", asking, layer.head_dim**-0.5))
+    # Rounded, then cut: cut first, the converter would round what the sum below reads as well.
+    queried = through(f"{name}.query.in", x)
+    if asking is not x:
+        queried = asking if queried is x else queried[:, :1]
+
+    query = heads(dense(width, "query", queried, layer.head_dim**-0.5))
     key, value = heads(dense(width, "key", x)), heads(dense(width, "value", x))
     scores = through(f"{name}.scores", tf.matmul(query, key, transpose_b=True))
     shares = through(f"{name}.shares", tf.nn.softmax(scores + masked))

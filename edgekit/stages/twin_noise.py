@@ -49,8 +49,10 @@ def measure_noise(
     on_its_own = _by_ranges(ranges) if ranges else _as_they_come()
     measured = [name for name in names if not ranges or f"{name}.in" in ranges]
 
-    def alone(name: str, x: Any) -> Any:
-        layer = model.get_layer(name)
+    def alone(name: str, given: dict[str, Any]) -> Any:
+        layer, x = model.get_layer(name), given[f"{name}.in"]
+        if name.endswith(".query"):  # in the last layer not every token asks
+            x = x[:, : tf.shape(given[f"{name}.out"])[1]]
         answer = tf.matmul(on_its_own(f"{name}.in", x), matrices[name]) + (layer.bias if layer.use_bias else 0.0)
         return on_its_own(f"{name}.out", answer * query_scale(shape, name))
 
@@ -59,7 +61,7 @@ def measure_noise(
     def answers(ids: Any, mask: Any) -> Any:
         (given, logits), (taken, others) = (probe([ids, mask], training=False) for probe in probes)
         both = {name: (given[f"{name}.out"], taken[f"{name}.out"]) for name in names}
-        return {**both, "classifier": (logits, others)}, {n: alone(n, given[f"{n}.in"]) for n in measured}
+        return {**both, "classifier": (logits, others)}, {name: alone(name, given) for name in measured}
 
     tokens = tf.TensorSpec([None, None], tf.int32)
     traced = tf.function(answers, input_signature=[tokens, tokens], autograph=False)
