@@ -50,8 +50,8 @@ if how == "cannot":
 if how == "crash":
     os.abort()
 ok = how == "ok"
-samples = [{"text": "a", "ok": True, "max_difference": 0.0, "label": "x", "expected": "x"},
-           {"text": "b", "ok": ok, "max_difference": 0.0 if ok else 3.25, "label": "y", "expected": "x"}]
+samples = [{"input": "a", "ok": True, "max_difference": 0.0, "decision": "x", "expected": "x"},
+           {"input": "b", "ok": ok, "max_difference": 0.0 if ok else 3.25, "decision": "y", "expected": "x"}]
 print(json.dumps({"ok": ok, "tolerance": 0.01, "max_difference": 0.0, "runtime": "fake", "runtime_version": "1",
                   "samples": samples}))
 sys.exit(0 if ok else 1)
@@ -77,8 +77,8 @@ def write_manifest(folder: Path, **changes: Any) -> None:
     files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     listed = {name: listing(p.read_bytes()) for name, p in files.items() if not name.startswith("manifest.json")}
     content = {
-        "schema": 1, "files": listed, "labels": ["x", "y"], "buckets": [8], "model": "model/model.bin",
-        "tokenizer": "empty.txt", "runtime": {"name": "fake", "version": "1"}, **changes,
+        "schema": 1, "task": "text_classification", "files": listed, "labels": ["x", "y"], "buckets": [8],
+        "model": "model/model.bin", "tokenizer": "empty.txt", "runtime": {"name": "fake", "version": "1"}, **changes,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 

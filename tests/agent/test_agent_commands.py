@@ -176,7 +176,7 @@ def test_verify_writes_down_the_interpreter_that_passed(device: Device, tmp_path
     [
         (
             "differs",
-            "1 of 2 golden samples are not as on the host: the worst differs by 3.25 (tolerance 0.01), label 'y' ",
+            "1 of 2 golden samples are not as on the host: the worst differs by 3.25 (tolerance 0.01), 'y' ",
         ),
         ("cannot", "this device cannot run the bundle: no runtime here"),
         ("crash", "this device cannot run the bundle: it ended with code -6 and said nothing"),

@@ -27,7 +27,8 @@ def write_bundle(folder: Path, arch: str = "aarch64", ondevice: str = "profiler/
         (folder / name).write_text("{}")
     (folder / "requirements.txt").write_text("ai-edge-litert==2.3.0\n")
     content = {
-        "schema": 1, "labels": ["bad", "good"], "buckets": [8], "model": "model.tflite", "target": {"arch": arch},
+        "schema": 1, "task": "text_classification", "labels": ["bad", "good"], "buckets": [8],
+        "model": "model.tflite", "target": {"arch": arch},
         "tokenizer": "tokenizer.json", "files": manifest.list_files(folder), "runtime": {"name": "litert"},
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(content))

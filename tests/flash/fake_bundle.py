@@ -25,8 +25,8 @@ if command == "verify":
     time.sleep(how["seconds"])
     ok = how["ok"]
     print(json.dumps({"ok": ok, "tolerance": 0.01, "max_difference": 0.0 if ok else 3.0, "runtime": "numpy",
-        "runtime_version": "1", "samples": [{"text": "a", "ok": ok, "max_difference": 0.0 if ok else 3.0,
-        "label": "x", "expected": "y"}]}))
+        "runtime_version": "1", "samples": [{"input": "a", "ok": ok, "max_difference": 0.0 if ok else 3.0,
+        "decision": "x", "expected": "y"}]}))
     sys.exit(not ok)
 if command == "infer":
     texts = sys.stdin.read().splitlines()
@@ -34,7 +34,8 @@ if command == "infer":
         print("ondevice: no texts", file=sys.stderr)
         sys.exit(2)
     print("a runtime greets")
-    answers = [{"text": t, "label": "x", "probabilities": {"x": 0.75, "y": 0.25}} for t in texts]
+    shares = {"x": 0.75, "y": 0.25}
+    answers = [{"input": t, "label": "x", "probabilities": shares, "shown": "x\\t0.7500"} for t in texts]
     print(json.dumps({"truncated": 1, "answers": answers}))
 if command == "profile":
     if "--ops" in sys.argv:

@@ -126,7 +126,7 @@ def test_texts_are_answered_by_what_the_device_runs(place: Path, bundle: Bundle)
     assert done.stdout.splitlines() == ["x\t0.7500\tfirst text", "x\t0.7500\tsecond"]
     assert "1 texts were longer" in done.stderr
     found = document("run", "--on", "a", stdin="one\n\ntwo\n")
-    assert [answer["text"] for answer in found["answers"]] == ["one", "two"]
+    assert [answer["input"] for answer in found["answers"]] == ["one", "two"]
     assert found["device"] == f"local:{place / 'base-a'}"
     failed = run("run", "--on", "a", stdin="")
     assert str(failed.exception) == "a: no texts"

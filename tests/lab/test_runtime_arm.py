@@ -97,7 +97,7 @@ def test_a_board_without_a_runtime_and_without_a_network_runs_it(
     assert not list(venv.glob("lib/*/site-packages/pip")), "what installs is not needed to run"
     there = edgekit(bare, "run", "--on", "board", *TEXTS)["answers"]
     here = edgekit(bare, "run", packed, *TEXTS)["answers"]
-    assert [(a["text"], a["label"]) for a in there] == [(a["text"], a["label"]) for a in here]
+    assert [(a["input"], a["label"]) for a in there] == [(a["input"], a["label"]) for a in here]
 
     newer = pack_tiny(tiny_model, tmp_path / "newer", labels=("poor", "fine"), wheels=aarch64_wheels)
     (again,) = edgekit(bare, "flash", newer, "board")["devices"]
