@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,9 @@ def to_tflite(
         if calibration is not None:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.representative_dataset = lambda: _shown(model, calibration)
-        return bytes(converter.convert())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
+            return bytes(converter.convert())  # its calibration calls what TensorFlow itself deprecates
 
 
 def _shown(model: ImageModel, calibration: Array) -> Iterator[tuple[str, dict[str, Any]]]:

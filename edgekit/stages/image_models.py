@@ -91,10 +91,9 @@ def load_file(file: KerasFile) -> Any:
     """The model of a checked file, unchanged but for its end: it answers logits. Raises ConfigError."""
     _, keras = import_keras()
     if not file.is_legacy:
-        raise ConfigError(
-            f"{file.path}: written by Keras {file.keras_version}, which TensorFlow's optimisation toolkit cannot take; "
-            "possible: the model built and saved with tf_keras (Keras 2), by TF_USE_LEGACY_KERAS=1"
-        )
+        from .keras3 import load_keras3
+
+        return as_logits(load_keras3(file), file.path)
     try:
         model = keras.models.load_model(str(file.path), compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, IndexError, AttributeError) as error:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ACCEPTS = "dataset"
 PRODUCES = "keras"
-USES = ("tensorflow", "tf_keras", "safetensors", "h5py")
+USES = ("tensorflow", "tf_keras", "keras", "safetensors", "h5py")
 EXTRA = "images"
 
 #: Training images that tell what a pixel is to a teacher, and in which order it answers.
@@ -97,12 +97,13 @@ def _as_it_is(
     fed: dict[str, Pixels] = dict(FED) if options.pixels == "auto" else {options.pixels: FED[options.pixels]}
     if wanted[2] == 1:
         fed = {name: how for name, how in fed.items() if not name.startswith("imagenet")} or {"0..255": FED["0..255"]}
-    answers = {name: predict(ImageModel(model, how, labels), examples.images).argmax(1) for name, how in fed.items()}
-    right = {name: float((found == examples.labels).mean()) for name, found in answers.items()}
-    near = [name for name, share in right.items() if share > max(right.values()) - NEAR]
     images = examples.images.astype(np.float32)
+    counts = {name: _confusion(predict(ImageModel(model, how, labels), images), examples) for name, how in fed.items()}
+    told_apart = {name: float(found.max(axis=1).sum() / found.sum()) for name, found in counts.items()}
+    near = [name for name, share in told_apart.items() if share > max(told_apart.values()) - NEAR]
     best = near[0] if len(near) == 1 else min(near, key=lambda name: _strangeness(model, fed[name](images)))
-    _check_order(file, answers[best], examples, labels, right[best])
+    right = {name: float(np.trace(found) / found.sum()) for name, found in counts.items()}
+    _check_order(file, counts[best], labels, right[best])
     others = ", ".join(f"{name} {share:.2f}" for name, share in right.items() if name != best)
     share = f"{right[best]:.3f} of {len(examples.labels)} training images"
     note = f"pixels are {best} to the teacher, which then answers {share} right"
@@ -136,14 +137,17 @@ def _fixed(model: Any, shape: tuple[int, ...]) -> Any:
     return copy
 
 
-def _check_order(
-    file: KerasFile, answers: np.ndarray[Any, Any], examples: Examples, labels: tuple[str, ...], right: float
-) -> None:
+def _confusion(logits: np.ndarray[Any, Any], examples: Examples) -> np.ndarray[Any, Any]:
+    """[outputs, labels]: how many images of a label an output is the largest for."""
+    counts = np.zeros((logits.shape[1], logits.shape[1]))
+    np.add.at(counts, (logits.argmax(axis=1), examples.labels), 1)
+    return counts
+
+
+def _check_order(file: KerasFile, counts: np.ndarray[Any, Any], labels: tuple[str, ...], right: float) -> None:
     """Raises ConfigError where the outputs mean the labels in another order, or answer no better than chance."""
-    counts = np.zeros((len(labels), len(labels)))
-    np.add.at(counts, (answers, examples.labels), 1)
     order = [int(row.argmax()) for row in counts]
-    reordered = float(counts.max(axis=1).sum() / len(answers))
+    reordered = float(counts.max(axis=1).sum() / counts.sum())
     if sorted(order) == list(range(len(labels))) and reordered > right + 0.2:
         names = ", ".join(f'"{labels[at]}"' for at in order)
         raise ConfigError(
@@ -152,7 +156,7 @@ def _check_order(
         )
     if right < 1.5 / len(labels):
         raise ConfigError(
-            f"{file.path}: answers {right:.3f} of {len(answers)} training images right, which is chance for "
+            f"{file.path}: answers {right:.3f} of {counts.sum():.0f} training images right, which is chance for "
             f"{len(labels)} labels; possible: --set teacher.labels=[…] in the order of its outputs, or "
             "--set teacher.pixels=…, or --set teacher.fine_tune=always"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -85,21 +86,24 @@ def test_the_teacher_is_fed_in_the_way_in_which_it_answers(
     labels = image_classification.load(dataset.path, "test").labels
     assert (logits.argmax(axis=1) == labels).mean() > 0.9
     assert np.abs(logits.sum(axis=1) - 1).max() > 0.1, "logits, not probabilities"
-    with pytest.raises(ConfigError, match="which is chance for 3 labels; possible: --set teacher"):
-        teach(teacher_file, dataset, tmp_path / "b", pixels="imagenet-bgr")
 
 
-def test_outputs_in_another_order_are_found_out(teacher_file: Path, dataset: Artifact, tmp_path: Path) -> None:
-    from shutil import copytree
-
+@pytest.mark.parametrize("wrong", ["order", "labels"])
+def test_labels_that_the_teacher_does_not_mean_are_found_out(
+    wrong: str, teacher_file: Path, dataset: Artifact, tmp_path: Path
+) -> None:
     copytree(dataset.path, tmp_path / "data")
     for split in ("train", "validation", "test"):
         path = tmp_path / "data" / f"{split}_labels.npy"
-        np.save(path, (np.load(path) + 1) % 3)
+        labels = np.load(path)
+        np.save(path, (labels + 1) % 3 if wrong == "order" else np.random.default_rng(0).permutation(labels))
     with pytest.raises(ConfigError) as caught:
         teach(teacher_file, artifact(tmp_path / "data", "dataset"), tmp_path / "a")
-    assert "its outputs mean the labels in another order" in str(caught.value)
-    assert '--set \'teacher.labels=["green", "red", "blue"]\'' in str(caught.value)
+    if wrong == "order":
+        assert "its outputs mean the labels in another order: as they are it answers 0.000" in str(caught.value)
+        assert '--set \'teacher.labels=["green", "red", "blue"]\'' in str(caught.value)
+    else:
+        assert "which is chance for 3 labels; possible: --set teacher.labels=" in str(caught.value)
 
 
 def test_a_file_becomes_its_flat_logits(teacher_file: Path, tmp_path: Path) -> None:
@@ -119,6 +123,17 @@ def test_a_file_becomes_its_flat_logits(teacher_file: Path, tmp_path: Path) -> N
         if model is inner:  # the softmax of a dense layer went, a layer of its own too
             found = tf.nn.softmax(found).numpy()
         np.testing.assert_allclose(found, inner(images).numpy(), atol=1e-5)
+    import keras as keras3
+
+    given = keras3.Input((8, 8, 3))
+    x = keras3.layers.Conv2D(4, 3, activation="relu", name="c")(keras3.layers.Rescaling(0.5)(given))
+    y = keras3.layers.LeakyReLU(negative_slope=0.3)(keras3.layers.DepthwiseConv2D(3, padding="same")(x))
+    body = keras3.Model(given, keras3.layers.Concatenate()([x, y]))
+    newer = keras3.Sequential([given, body, keras3.layers.GlobalAveragePooling2D(), keras3.layers.Dense(3)])
+    newer.save(tmp_path / "newer.keras")
+    file = read_keras_file(tmp_path / "newer.keras")
+    assert (file.is_legacy, file.shape, file.outputs) == (False, (8, 8, 3), 3)
+    np.testing.assert_allclose(image_models.load_file(file)(images), newer(images), atol=1e-5)
     wrong = keras.Sequential([keras.layers.InputLayer((8, 8, 3)), keras.layers.Flatten(),
                               keras.layers.Dense(3, activation="sigmoid", name="end")])  # fmt: skip
     wrong.save(tmp_path / "wrong.h5")
@@ -150,7 +165,7 @@ def test_students_of_every_size_of_image(architecture: str) -> None:
     from edgekit.stages.image_models import macs
     from edgekit.stages.image_students import build_student, map_sizes
 
-    for size, smallest in ((8, 4), (28, 7), (32, 4), (96, 6)):
+    for size, smallest in ((8, 4), (28, 7), (32, 4)):
         model = build_student(Student(architecture=architecture, width=0.25, depth=0.4), (size, size, 1), 5)
         assert model.output_shape == (None, 5)
         if architecture != "resnet":
@@ -347,8 +362,10 @@ def test_other_ways_keep_the_answers(
         source = artifact(made.work, "ir")
         quantize_nncf_images.run(source, quantize_nncf_images.Options(calibration_samples=40), job)
     found = answers(job.work, earlier["dataset"], "openvino" if stage == "ir" else "litert")
-    tolerance = 1e-4 if stage == "float" else 0.1 * np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, atol=tolerance)
+    if stage == "float":
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    else:
+        assert np.abs(found - expected).mean() < 0.03 * np.abs(expected).max()
     dtype = json.loads((job.work / "input.json").read_text())["dtype"]
     assert dtype == ("uint8" if stage == "tflite" else "float32")
 
