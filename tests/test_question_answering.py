@@ -11,7 +11,7 @@ import pytest
 
 from edgekit.errors import ConfigError, StageError
 from edgekit.tasks.question_answering import Examples, exact_match, f1, normalise, score
-from edgekit.tasks.squad import is_squad, read_squad
+from edgekit.tasks.squad import read_squad
 
 CONTEXT = "The gateway is in the hall. The spare gateway is in the attic."
 
@@ -72,7 +72,6 @@ def test_a_file_is_read_with_all_its_answers(tmp_path: Path) -> None:
     assert reading.questions[1].answers == (("gateway", 38),), "the nearer of 4 and 38"
     assert any("2 questions without an answer" in note for note in reading.notes)
     assert any("1 answers do not stand" in note for note in reading.notes)
-    assert is_squad(path)
 
 
 def test_the_flat_form_is_read_too(tmp_path: Path) -> None:
@@ -85,9 +84,6 @@ def test_the_flat_form_is_read_too(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text("".join(json.dumps(row) + "\n" for row in rows[:count]))
         assert [q.answers for q in read_squad(path).questions] == [(("the attic", 52),)] * count
-        assert is_squad(path)
-    path.write_text('{"text": "fine", "label": 1}\n')
-    assert not is_squad(path)
 
 
 def test_answers_that_are_not_in_their_context_are_named_and_counted(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ is [batch], 1 for rows of which the teacher's logits are known, else 0.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -65,8 +64,3 @@ def by_token_loss(
         temperature, shares = options.temperature, (options.alpha * response, 1 - options.alpha)
     loss = span_loss if split.of_spans else tag_loss
     return loss(logits, teacher, taught, labels, asked, temperature, shares)
-
-
-def all_rows(split: WindowSplit) -> IntArray:
-    """The numbers of all rows."""
-    return np.arange(len(split.token_ids))

@@ -79,15 +79,6 @@ def read_squad(path: Path) -> Reading:
     return Reading(questions, tuple(notes))
 
 
-def is_squad(path: Path) -> bool:
-    """Whether a .json or .jsonl file looks like one of these, by its first object."""
-    try:
-        row = next(_entries(path))
-    except (ConfigError, StopIteration):
-        return False
-    return isinstance(row[3].get("question"), str) and "answers" in row[3]
-
-
 Entry = tuple[str, str, str, Mapping[str, Any]]  # where it stands, article, context, the question's object
 
 
