@@ -20,6 +20,8 @@ DISTRIBUTIONS = {
     "tensorflow": "tflite", "tf_keras": "tflite", "tensorflow-model-optimization": "tflite",
     "ai-edge-litert": "tflite", "tflite-runtime": "tflite",
     "onnx": "onnx", "onnxruntime": "onnx",
+    "h5py": "images", "keras": "images", "pillow": "images", "scikit-learn": "images",
+    "litert-torch": "litert-torch", "ai-edge-quantizer": "litert-torch",
     "datasets": "data", "pyarrow": "data", "zstandard": "archive",
 }  # fmt: skip
 

@@ -150,7 +150,7 @@ def test_what_was_built_is_told_step_by_step(tmp_path: Path) -> None:
     assert "Quantise to INT8 quantize_tflite 18.3 MB ÷ 3.78" in text
     assert "Shipped artifact validate 18.3 MB 88.65 % no change" in text
     assert "the student starts from the teacher's layers 0, 2, 5" in text
-    assert "test, 1,821 texts 89.07 % 89.73 % 99.27 % 92.64 % 89.07 %" in text
+    assert "test, 1,821 samples 89.07 % 89.73 % 99.27 % 92.64 % 89.07 %" in text
     assert "Accuracy kept 99.3 %" in found.text
     assert "18.3 MB 5.0 times smaller than the teacher" in found.text
 
