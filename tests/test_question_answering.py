@@ -102,7 +102,7 @@ def test_answers_that_are_not_in_their_context_are_named_and_counted(tmp_path: P
     ("content", "said"),
     [
         ("", "is empty"),
-        ("{", "not JSON"),
+        ("{", "not JSON, which SQuAD's files are"),
         ("[1]", "no list 'data'"),
         ('{"rows": []}', "no list 'data'; found rows"),
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', r"data\[0\].paragraphs\[0\]: key 'context': found None"),

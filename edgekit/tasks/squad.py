@@ -97,7 +97,7 @@ def _entries(path: Path) -> Iterator[Entry]:
     except ValueError as error:
         lines = text.split("\n")
         if not _is_object(lines[0]):
-            raise ConfigError(f"{path}: not JSON: {error}") from None
+            raise ConfigError(f"{path}: not JSON, which SQuAD's files are: {error}") from None
         yield from _flat(path, lines)
         return
     if isinstance(document, dict) and "data" not in document and "question" in document:
