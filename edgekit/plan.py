@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from .errors import ConfigError, PlanError, did_you_mean
 from .filechecks import check_data, check_file
-from .imagechecks import check_images, image_words
+from .imagechecks import ARCHITECTURE, check_images, image_words
 from .inputs import Inputs
 from .lanes import LANES, RUNTIME_FORMATS, RUNTIME_PACKAGES, Lane, Toolchain
 from .ondevice.tasks import device_needs
@@ -24,6 +24,7 @@ from .recipe import Recipe
 from .refusals import refusal_of
 from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
+from .stages.image_words import check_losses as check_image_losses
 from .stages.layer_checks import check_float_layers
 from .stages.loss_checks import check_losses
 from .stages.prune_checks import check_pruning
@@ -134,6 +135,9 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     student = inputs.student.path if inputs.student else None
     check_texts(inputs, task, [step.options for step in steps])
     check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
+    for step in steps:
+        if step.stage == "distill_keras":
+            check_image_losses(step.options)
     check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)
     if task != "tensors":  # whose layers are known when its file is loaded
         check_float_layers([step.options for step in steps], teachers[0] if teachers else None, student)
@@ -152,6 +156,8 @@ def find_task(recipe: Recipe, inputs: Inputs) -> str:
     if recipe.task and task != recipe.task:
         whose = "--task" if inputs.task else f"--teacher {inputs.teacher.name if inputs.teacher else ''}"
         hint = "" if inputs.task else f"; --task {recipe.task} fine-tunes its encoder for that"
+        if recipe.task == "image_classification":
+            hint = f"; possible: a .keras or .h5 file, or {ARCHITECTURE}MobileNetV2"
         raise PlanError(f"recipe {recipe.name} is for {recipe.task}, but {whose} for {task}{hint}")
     if task not in LANES:
         raise PlanError(f"task {task}: nothing is made for it yet; possible: {', '.join(LANES)}")
@@ -259,9 +265,6 @@ def _stages(
         if isinstance(options, Convert):
             convert_to(options.format)
             continue
-        if name == "sparsify" and any(step == "cluster" for step, _, _ in plan):
-            found = f"recipe {recipe.name}: stage {index} (sparsify): its training would part the values that cluster"
-            raise PlanError(f"{found} made shared; possible: sparsify before cluster, which keeps the zeros")
         method = _method(options, target)
         stages = lane.common.get(name) or toolchain.stages.get(f"{name}:{method}" if method else name)
         if not stages:

@@ -77,6 +77,12 @@ def test_what_does_not_fit_is_refused_in_one_line(data: Path, teacher: str, tmp_
     assert "key 'student' means nothing for text_classification" in said(
         "distill.student={width=0.5}", recipe="distilbert-int8"
     )
+    assert "distill.losses: attention: texts have them; possible of images: response, hidden, similarity" in said(
+        "distill.losses={attention=1.0}", kind=ConfigError
+    )
+    assert "nothing trains the answers; possible: response, or alpha below 1" in said(
+        "distill.losses={hidden=1.0}", "distill.alpha=1.0", kind=ConfigError
+    )
     assert "images have one teacher" in said(teachers=(teacher, teacher), data=str(data))
     assert "no such architecture; did you mean 'MobileNetV2'?" in said(
         kind=ConfigError, teachers=("keras:MobilenetV2",), data=str(data)

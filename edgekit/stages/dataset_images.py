@@ -66,15 +66,16 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     Raises ConfigError that names and counts what cannot be used: broken files, other sizes, labels that do not match.
     """
     if options.sample:
-        origin, found = "sample task", _digits()
+        origin = where = "sample task"
+        found = _digits()
     elif (path := job.inputs["data"]).suffix.lower() == ".npz":
-        origin, found = path.name, _from_arrays(path, options)
+        origin, where, found = path.name, str(path), _from_arrays(path, options)
     else:
-        origin, found = path.name, _from_files(path, options, job)
+        origin, where, found = path.name, str(path), _from_files(path, options, job)
     shape = next(iter(found.pixels.values())).shape
-    _check_shape(origin, shape, options)
-    splits = divide(found.rows, job.seed, origin, what="image")
-    names, ids = _labels(splits, options.teacher_labels, origin)
+    _check_shape(where, shape, options)
+    splits = divide(found.rows, job.seed, where, what="image")
+    names, ids = _labels(splits, options.teacher_labels, where)
     for split, rows in splits.rows.items():
         np.save(job.work / f"{split}_images.npy", np.stack([found.pixels[str(digest)] for digest, _ in rows]))
         np.save(job.work / f"{split}_labels.npy", np.array([ids[label] for _, label in rows], np.int64))

@@ -10,20 +10,6 @@ from .image_models import ImageModel
 from .image_students import map_sizes
 from .keras_import import import_keras
 
-#: The losses that images have; the others compare tokens.
-STEP = "distill"
-POSSIBLE = ("response", "hidden", "similarity")
-
-
-def check_losses(options: WeightedDistillation) -> None:
-    """Refuse what only texts have. Raises ConfigError."""
-    others = [name for name in options.losses.chosen if name not in POSSIBLE]
-    if others:
-        raise ConfigError(f"{STEP}.losses: {', '.join(others)}: texts have them; possible of images: "
-                          + ", ".join(POSSIBLE))  # fmt: skip
-    if options.losses.chosen and "response" not in options.losses.chosen and options.alpha == 1:
-        raise ConfigError(f"{STEP}.losses: nothing trains the answers; possible: response, or alpha below 1")
-
 
 class Features:
     """The weighted sum of losses over maps, as a part of a training step's graph.
@@ -42,7 +28,7 @@ class Features:
             pairs = pairs[-1:]
         if not pairs:
             raise ConfigError(
-                f"{STEP}.losses: the student's maps are {', '.join(map(str, own))} high, the teacher's "
+                f"distill.losses: the student's maps are {', '.join(map(str, own))} high, the teacher's "
                 f"{', '.join(map(str, theirs))}: none of a size; possible: losses = {{ response = 1.0 }}"
             )
         self._student = self._with_maps(student.model, [name for name, _ in pairs])

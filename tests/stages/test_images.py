@@ -209,8 +209,6 @@ def test_losses_over_maps(earlier: Earlier) -> None:
     similarity = np.sum((likeness[0] - likeness[1]) ** 2) / 16
     assert float(loss) == pytest.approx(0.5 * hidden + 2.0 * similarity, rel=1e-3)
     assert not np.allclose(logits, taught), "the student's normalisation follows the batch"
-    with pytest.raises(ConfigError, match="attention: texts have them; possible of images: response, hidden"):
-        image_losses.check_losses(distill_keras.Options(losses={"attention": 1.0}))
 
 
 def distil(earlier: Earlier, work: Path, told: Any = None, **options: Any) -> tuple[Artifact, Outcome]:
