@@ -83,6 +83,8 @@ def _fault(fault: ErrorDetails, owner: type[BaseModel] | None, key: str) -> str:
     if kind == "union_tag_not_found":
         return "key 'step' is missing"
     message = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if not key and kind == "value_error":  # of several keys together
+        return message
     expected = message if kind == "value_error" else f"expected {message}"
     return f"key '{key}': found {_short(fault['input'])}, {expected}"
 

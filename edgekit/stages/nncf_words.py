@@ -15,6 +15,9 @@ class NncfQuantize(Quantize):
     """The recipe's step, and what the target knows of its processor."""
 
     max_tokens: int
+    activations: Annotated[Literal["auto", "static"], Field(description="NNCF fixes ranges over calibration texts")] = (
+        "auto"
+    )
     target_device: Annotated[
         Literal["ANY", "CPU", "CPU_SPR", "GPU", "NPU"], Field(description="whose quantisation rules NNCF follows")
     ] = "ANY"

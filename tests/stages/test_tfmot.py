@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from tiny_models import SHAPE, artifact, make_job, random_encoder, write_inputs, write_twin
 
 from edgekit.artifact import Artifact, Job, Outcome
-from edgekit.errors import ConfigError
-from edgekit.stages import quantize_tflite, quantize_tfmot, sparsify_tfmot
+from edgekit.stages import cluster_tfmot, quantize_tflite, quantize_tfmot, sparsify_tfmot
 from edgekit.stages.tflite import round_to_int8
 
 pytestmark = [
@@ -132,16 +132,31 @@ def test_patterns(pattern: str, source: Artifact, earlier: dict[str, Artifact], 
             assert blocks.mean() == pytest.approx(0.5, abs=0.005), name
 
 
-def test_two_of_four_is_half(source: Artifact, earlier: dict[str, Artifact], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"pattern '2:4' is a sparsity of 0\.5; found 0\.7"):
-        sparsify(source, make_job(tmp_path / "work", earlier), pattern="2:4", sparsity=0.7)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"pattern": "2:4", "sparsity": 0.7}, r"pattern '2:4' is a sparsity of 0\.5; found 0\.7"),
+        ({"block": (2, 2)}, "block counts with pattern = 'block' only; found pattern 'unstructured'"),
+    ],
+)
+def test_a_pattern_and_what_it_cannot_have(words: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        sparsify_tfmot.Options(**SPARSIFY, **words)
 
 
 class KilledError(Exception):
     """Stands for a kill between two steps."""
 
 
-@pytest.mark.parametrize("stage", [sparsify, qat])
+def static_qat(source: Artifact, job: Job) -> Outcome:
+    return qat(source, job, activations="static")
+
+
+def cluster(source: Artifact, job: Job) -> Outcome:
+    return cluster_tfmot.run(source, cluster_tfmot.Options(clusters=8, **SPARSIFY), job)
+
+
+@pytest.mark.parametrize("stage", [sparsify, cluster, qat, static_qat])
 def test_a_killed_training_goes_on_to_the_same_bytes(
     stage: Callable[..., Outcome], source: Artifact, earlier: dict[str, Artifact], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
