@@ -103,8 +103,8 @@ def plan_from(
         raise ConfigError("--student without --teacher: a student learns from a teacher; name one, and --data")
     if data and not teachers:
         raise ConfigError(
-            "--data without --teacher: name a fine-tuned classifier, or a base checkpoint to fine-tune, with --teacher; "
-            f"of images a .keras or .h5 file, or {ARCHITECTURE}MobileNetV2"
+            "--data without --teacher: name a fine-tuned classifier, or a base checkpoint to fine-tune, with --teacher"
+            f"; of images a .keras or .h5 file, or {ARCHITECTURE}MobileNetV2"
         )
     with ThreadPoolExecutor() as pool:  # hashing a model's files takes as long as the imports below
         named = [name for name in teachers if not name.startswith(ARCHITECTURE)]
