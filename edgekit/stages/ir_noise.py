@@ -51,11 +51,11 @@ def measure(exact: Any, int8: Any, token_ids: Sequence[Sequence[int]]) -> tuple[
         networks.append(openvino.Model([*ports, *(_port(network, source) for source in sources)], inputs))
     inside, apart = Noise(), Noise()
     for ids in batches(token_ids):
-        feeds = [{"input_ids": ids, "attention_mask": np.ones_like(ids)}[port.any_name] for port in exact.inputs]
-        said = _infer(networks[0], feeds)
+        feeds = in_order(exact, ids, np.ones_like(ids))
+        said = answer_exactly(networks[0], feeds)
         expected, activations = said[: len(layers)], said[len(layers) :]
         for noise, network, given in ((inside, networks[1], feeds), (apart, networks[2], [*feeds, *activations])):
-            for layer, right, wrong in zip(layers, expected, _infer(network, given), strict=True):
+            for layer, right, wrong in zip(layers, expected, answer_exactly(network, given), strict=True):
                 noise.add(layer, right, right if noise is apart and layer in without else wrong)
     return inside, apart
 
@@ -67,8 +67,13 @@ def batches(token_ids: Sequence[Sequence[int]]) -> list[np.ndarray[Any, np.dtype
     return [np.array([ids for ids in token_ids if len(ids) == length][:TEXTS], np.int32) for length in sorted(chosen)]
 
 
-def _infer(network: Any, feeds: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-    """What a network answers, in the order of its outputs."""
+def in_order(network: Any, ids: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """Ids and mask in the order of a network's inputs."""
+    return [{"input_ids": ids, "attention_mask": mask}[port.any_name] for port in network.inputs]
+
+
+def answer_exactly(network: Any, feeds: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    """What a network answers as it is defined, in the order of its outputs; `feeds` in that of its inputs."""
     fixed = network.clone()
     fixed.reshape({at: feed.shape for at, feed in enumerate(feeds)})
     request = runtime.library().Core().compile_model(fixed, "CPU", _EXACT).create_infer_request()

@@ -157,8 +157,8 @@ def _settings(network: Any, device: str, threads: int, reference: bool) -> dict[
         settings.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1)
         if int8 or reference:
             settings["INFERENCE_PRECISION_HINT"] = "f32"
-        if int8 and reference:  # else products of INT8 weights round what they read once more
-            settings.update(LP_TRANSFORMS_MODE="NO", DYNAMIC_QUANTIZATION_GROUP_SIZE="0")
+        if int8 and reference:
+            settings["LP_TRANSFORMS_MODE"] = "NO"
     return settings
 
 
