@@ -30,6 +30,7 @@ class Spin:
 
     parts = ("bind", "infer", "finish")
     count = 4
+    batch = 1
     source = "random values, seed 0"
     digest = "cd" * 32
     truncated = 0
