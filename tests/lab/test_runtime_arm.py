@@ -41,7 +41,7 @@ def aarch64_wheels() -> Artifact:
     """What the tiny bundle needs on the board; fetched once, as a build does it."""
     version = litert.version()
     assert version is not None
-    lines = requirements(litert.PACKAGE, version, metadata.version("tokenizers"))
+    lines = requirements(litert.PACKAGE, version, {"tokenizers": metadata.version("tokenizers")})
     wanted = Wanted(requirements=lines, arch="aarch64", glibc=f"2.{GLIBC_MINOR}", pythons=(PYTHON_VERSION,))
     step = wheel_step(wanted)
 

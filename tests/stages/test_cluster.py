@@ -53,10 +53,14 @@ def shipped(folder: Path) -> list[np.ndarray[Any, Any]]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(folder / "model.tflite"))
-    return [
-        interpreter.get_tensor(d["index"]) for d in interpreter.get_tensor_details()
-        if d["dtype"] == np.int8 and len(d["shape"]) == 2 and tuple(d["shape"]) not in ((60, 40), (40, 40))
-    ]  # fmt: skip
+    found = []
+    for tensor in interpreter.get_tensor_details():
+        if tensor["dtype"] == np.int8 and len(tensor["shape"]) == 2:
+            try:
+                found.append(interpreter.get_tensor(tensor["index"]))
+            except ValueError:  # nothing is allocated, so that only what stands in the file has values
+                continue
+    return [matrix for matrix in found if matrix.shape not in ((60, 40), (40, 40))]
 
 
 @pytest.fixture(scope="module")
