@@ -24,11 +24,11 @@ from .recipe import Recipe
 from .refusals import refusal_of
 from .shape import FAMILIES
 from .stages import code_digest, installed_version, load_stage
-from .stages.image_words import check_losses as check_image_losses
-from .stages.layer_checks import check_float_layers
-from .stages.loss_checks import check_losses
-from .stages.prune_checks import check_pruning
-from .stages.sparsity_effect import effect_notes
+from .stages.images.words import check_losses as check_image_losses
+from .stages.int8.layer_checks import check_float_layers
+from .stages.learning.checks import check_losses
+from .stages.pruning.checks import check_pruning
+from .stages.pruning.sparsity_effect import effect_notes
 from .steps import IMAGE_KEYS, Convert, Distill, Quantize, StepOptions
 from .target import Target
 from .textchecks import check_texts

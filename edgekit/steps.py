@@ -77,7 +77,7 @@ class Distillation(Training):
 
 
 class Losses(StepOptions):
-    """The weight of each distillation loss in the sum; stages/losses.py has their formulas and papers.
+    """The weight of each distillation loss in the sum; stages/learning/losses.py has their formulas and papers.
 
     Response-based: response. Feature-based, by `layer_map`: hidden, attention, value_relation. Relation-based, between
     the texts of a batch: distance, angle, similarity.

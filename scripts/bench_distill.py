@@ -191,8 +191,8 @@ def digest(role: str, path: Path) -> str:
 
 def answer(folder: Path, texts: list[str]) -> np.ndarray:
     """The student's labels."""
-    from edgekit.stages.encoder import load_encoder, predict
-    from edgekit.stages.tokens import encode, load_tokenizer
+    from edgekit.stages.network.encoder import load_encoder, predict
+    from edgekit.stages.text.tokens import encode, load_tokenizer
 
     return predict(load_encoder(folder), encode(load_tokenizer(folder / "tokenizer.json", MAX_TOKENS), texts)).argmax(1)
 

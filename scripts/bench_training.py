@@ -29,12 +29,12 @@ from bench_peers import rows
 
 from edgekit.artifact import Job
 from edgekit.stages import distill_torch
-from edgekit.stages.encoder import Encoder, load_encoder, predict
-from edgekit.stages.losses import distillation_loss
-from edgekit.stages.shrink import keep_layers
-from edgekit.stages.token_splits import TokenSplit
-from edgekit.stages.tokens import encode, load_tokenizer, pad, training_batches
-from edgekit.stages.training import CLIP_NORM, train, uses_bfloat16
+from edgekit.stages.learning.loop import CLIP_NORM, train, uses_bfloat16
+from edgekit.stages.learning.losses import distillation_loss
+from edgekit.stages.network.encoder import Encoder, load_encoder, predict
+from edgekit.stages.network.shrink import keep_layers
+from edgekit.stages.text.splits import TokenSplit
+from edgekit.stages.text.tokens import encode, load_tokenizer, pad, training_batches
 
 ROOT = Path(__file__).parents[1]
 #: A quarter of the batches of SST-2: between two looks at the validation split.

@@ -21,7 +21,7 @@ pytestmark = [
 def float_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     import torch
 
-    from edgekit.stages.litert_torch import convert
+    from edgekit.stages.files.litert_torch import convert
 
     class Sum(torch.nn.Module):
         def __init__(self) -> None:
@@ -59,7 +59,7 @@ def test_signatures_share_their_weights_and_answer_as_torch_does(float_file: tup
 
 def test_int8_weights_are_a_quarter(float_file: tuple[Path, Any], tmp_path: Path) -> None:
     from edgekit.ondevice.runtimes import litert
-    from edgekit.stages.litert_torch import quantise
+    from edgekit.stages.files.litert_torch import quantise
 
     quantise(float_file[0], tmp_path / "int8.tflite")
     assert (tmp_path / "int8.tflite").stat().st_size < 0.45 * float_file[0].stat().st_size

@@ -231,7 +231,7 @@ def test_few_numbers_a_sample_are_not_cut(place: Path) -> None:
 
 @pytest.fixture(scope="module")
 def keras_net(place: Path) -> tuple[Path, Path]:
-    from edgekit.stages.keras_import import import_keras
+    from edgekit.stages.keras.framework import import_keras
 
     _, keras = import_keras()
     keras.utils.set_random_seed(0)

@@ -36,9 +36,9 @@ def digests(root: Path) -> dict[str, str]:
         ),
         ("ondevice/verify.py", {"validate"}),
         ("stages/prune_torch.py", {"prune_torch"}),
-        ("stages/latency_table.py", set()),  # its digest is an option of steps that measure latencies
+        ("stages/pruning/latency_table.py", set()),  # its digest is an option of steps that measure latencies
         (
-            "stages/training.py",
+            "stages/learning/loop.py",
             {
                 "teacher_hf",
                 "teacher_tokens",

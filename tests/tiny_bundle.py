@@ -25,7 +25,7 @@ TOLERANCE = 0.001
 
 def write_model(path: Path, width: int = WIDTH) -> None:
     """A .tflite with a bundle's signatures: token vectors, four dense layers with INT8 weights, their mean, logits."""
-    from edgekit.stages.twin import import_keras
+    from edgekit.stages.keras.twin import import_keras
 
     tf, _ = import_keras()
     rng = np.random.default_rng(0)

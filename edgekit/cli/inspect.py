@@ -82,7 +82,7 @@ def _print_scores(manifest: Any) -> None:
 
 
 def _noise(metrics: Any) -> list[tuple[str, str, str, str]]:
-    from ..stages.layer_noise import noise_table
+    from ..stages.int8.layer_noise import noise_table
 
     return noise_table(metrics["layer_noise"])
 

@@ -1,5 +1,8 @@
 """The stages, one module each, named <step>_<tool>. `plan` reads their data; `build` calls their `run`.
 
+What stages share stands in rooms: `text` (tokens and splits), `network` (the encoder and its shapes), `learning`
+(losses and the loop), `pruning`, `int8`, `keras` (the twin), `images`, and `files` (formats of model files).
+
 A stage module provides, without importing any framework at its top:
 
     ACCEPTS    the artifact format that it takes, or None for the first step
@@ -102,9 +105,11 @@ def pinned(distributions: Iterable[str]) -> dict[str, str]:
 def code_digest(stage: str, task: str | None = None) -> str:
     """sha256 over the source of a stage, of its task's module and of every edgekit module that these import.
 
+    `stage` may also be a module of a room, "room.module".
+
     So a changed stage never answers with what an older one left in the store.
     """
-    pending, seen = [Path(__file__).with_name(f"{stage}.py")], set[Path]()
+    pending, seen = [Path(__file__).parent.joinpath(*stage.split(".")).with_suffix(".py")], set[Path]()
     if stage == "validate":  # the runtimes are chosen by name, and the rest of ondevice runs in a process of its own
         pending += (_PACKAGE / "ondevice").rglob("*.py")
     if task:

@@ -37,11 +37,11 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises StageError where a matrix ends with more values than asked for, or with fewer zeros than it had.
     """
-    from .keras_training import Trainer, prepare
+    from .keras.training import Trainer, prepare
+    from .keras.twin import load_twin, save_twin
     from .sparsify_tfmot import deflated_bytes, share_of_zeros, sparse_layers
-    from .token_splits import read_split
-    from .tokens import load_tokenizer
-    from .twin import load_twin, save_twin
+    from .text.splits import read_split
+    from .text.tokens import load_tokenizer
 
     prepare(job.seed)
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
@@ -75,10 +75,10 @@ def _in_wrappers(twin: Any, shape: Shape, options: Options) -> tuple[Any, Callab
     """A copy of the twin in the toolkit's clustering wrappers, and what brings the clustered weights back."""
     from tensorflow_model_optimization.clustering import keras as toolkit
 
-    from .keras_import import import_keras
+    from .int8.static_ranges import copy_weights
+    from .keras.framework import import_keras
+    from .keras.twin import build_twin, weight_names
     from .sparsify_tfmot import sparse_layers
-    from .static_ranges import copy_weights
-    from .twin import build_twin, weight_names
 
     _, keras = import_keras()
     copy = copy_weights(twin, build_twin(shape, twin.get_layer("position").input_dim))
@@ -119,7 +119,7 @@ def _nearest(centroids: Any) -> Callable[[Any], Any]:
 
     It would hold a number for each weight and centroid at a time: 150 MB for one matrix of 1536 x 384 and 64 clusters.
     """
-    from .keras_import import import_keras
+    from .keras.framework import import_keras
 
     tf, _ = import_keras()
 

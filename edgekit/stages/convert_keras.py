@@ -32,9 +32,10 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises StageError where a logit differs by more than 1e-4.
     """
-    from . import encoder, twin
-    from .token_splits import read_token_ids
-    from .tokens import load_tokenizer
+    from .keras import twin
+    from .network import encoder
+    from .text.splits import read_token_ids
+    from .text.tokens import load_tokenizer
 
     tokenizer = source.path / "tokenizer.json"
     token_ids = read_token_ids(job, load_tokenizer(tokenizer, options.max_tokens), "validation", CHECKED_TEXTS)

@@ -16,8 +16,8 @@ from ..ondevice.errors import OnDeviceError
 from ..ondevice.runtimes import litert as runtime
 from ..shape import label_names, read_config
 from ..steps import StepOptions
-from .token_splits import read_token_ids
-from .tokens import load_tokenizer
+from .text.splits import read_token_ids
+from .text.tokens import load_tokenizer
 
 ACCEPTS = "torch"
 PRODUCES = "tflite"
@@ -41,8 +41,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises StageError where it cannot be converted, or answers otherwise than the torch model.
     """
-    from .hf_model import load_hf_classifier
-    from .litert_torch import convert
+    from .files.litert_torch import convert
+    from .network.hf_model import load_hf_classifier
 
     labels = label_names(read_config(source.path))
     model = load_hf_classifier(source.path, labels, seed=0, max_tokens=options.max_tokens)
@@ -84,7 +84,7 @@ def _example(tokens: int) -> dict[str, Any]:
 
 def _difference(model: Any, path: Path, token_ids: Sequence[list[int]], buckets: Sequence[int]) -> float:
     """The largest difference between the logits of torch, without padding, and of the .tflite, padded."""
-    from .encoder import predict
+    from .network.encoder import predict
 
     expected = predict(model, token_ids, batch_size=1)
     try:

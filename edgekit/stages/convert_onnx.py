@@ -15,9 +15,9 @@ from ..ondevice.errors import OnDeviceError
 from ..ondevice.runtimes import onnxruntime as runtime
 from ..shape import FAMILIES, label_names, read_config
 from ..steps import StepOptions
-from .onnx_model import LARGEST, export, fold, write_model
-from .token_splits import read_token_ids
-from .tokens import in_order, load_tokenizer
+from .files.onnx_model import LARGEST, export, fold, write_model
+from .text.splits import read_token_ids
+from .text.tokens import in_order, load_tokenizer
 
 ACCEPTS = "torch"
 PRODUCES = "onnx"
@@ -64,17 +64,17 @@ def _read_model(folder: Path, max_tokens: int) -> Any:
     """The folder's classifier as a module (ids, mask) -> logits."""
     config = read_config(folder)
     if config["model_type"] in FAMILIES:
-        from .encoder import load_encoder
+        from .network.encoder import load_encoder
 
         return load_encoder(folder)
-    from .hf_model import load_hf_classifier
+    from .network.hf_model import load_hf_classifier
 
     return load_hf_classifier(folder, label_names(config), seed=0, max_tokens=max_tokens)
 
 
 def _difference(model: Any, path: Path, token_ids: Sequence[list[int]], max_tokens: int) -> float:
     """The largest difference between the logits of torch, text by text, and of the ONNX, padded and in batches."""
-    from .encoder import predict
+    from .network.encoder import predict
 
     expected = predict(model, token_ids, batch_size=1)
     try:

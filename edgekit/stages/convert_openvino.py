@@ -16,8 +16,8 @@ from ..errors import StageError
 from ..ondevice.runtimes import openvino as runtime
 from ..shape import FAMILIES, label_names, read_config
 from ..steps import StepOptions
-from .token_splits import read_token_ids
-from .tokens import in_order, load_tokenizer
+from .text.splits import read_token_ids
+from .text.tokens import in_order, load_tokenizer
 
 ACCEPTS = "torch"
 PRODUCES = "ir"
@@ -62,10 +62,10 @@ def _read_model(folder: Path, max_tokens: int) -> Any:
     """The folder's classifier as a module (ids, mask) -> logits."""
     config = read_config(folder)
     if config["model_type"] in FAMILIES:
-        from .encoder import load_encoder
+        from .network.encoder import load_encoder
 
         return load_encoder(folder)
-    from .hf_model import load_hf_classifier
+    from .network.hf_model import load_hf_classifier
 
     return load_hf_classifier(folder, label_names(config), seed=0, max_tokens=max_tokens)
 
@@ -135,7 +135,7 @@ def ir_bytes(folder: Path) -> int:
 
 def _difference(model: Any, ir: Path, token_ids: Sequence[list[int]], max_tokens: int) -> float:
     """The largest difference between the logits of torch, without padding, and of the IR in float32, all padded."""
-    from .encoder import predict
+    from .network.encoder import predict
 
     expected = predict(model, token_ids, batch_size=1)
     answer = runtime.load(ir, (max_tokens,), "CPU", threads=2, reference=True)

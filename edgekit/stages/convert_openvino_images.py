@@ -29,8 +29,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises StageError where the IR's answers are not those of the Keras model.
     """
-    from .image_export import saved, write_input
-    from .image_models import load_model, predict
+    from .images.export import saved, write_input
+    from .images.models import load_model, predict
 
     openvino = runtime.library()
     model = load_model(source.path)

@@ -23,7 +23,7 @@ class Options(StepOptions):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite with float32 weights."""
-    from .tflite import write_tflite
-    from .twin import load_twin
+    from .keras.tflite import write_tflite
+    from .keras.twin import load_twin
 
     return Outcome(write_tflite(*load_twin(source.path), source, options.buckets, job, int8=False))

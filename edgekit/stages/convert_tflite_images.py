@@ -17,8 +17,8 @@ class Options(StepOptions):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite and input.json."""
-    from .image_export import to_tflite, write_tflite
-    from .image_models import load_model
+    from .images.export import to_tflite, write_tflite
+    from .images.models import load_model
 
     model = load_model(source.path)
     content = to_tflite(model, job.work)

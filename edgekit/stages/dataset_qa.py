@@ -12,7 +12,7 @@ from ..tables import find_splits
 from ..tasks.question_answering import LABELS, SCHEMA
 from ..tasks.sample_questions import generate
 from ..tasks.squad import Question, read_squad
-from .held_out import make_splits, write_split
+from .text.held_out import make_splits, write_split
 
 ACCEPTS = None
 PRODUCES = "dataset"

@@ -12,7 +12,7 @@ from ..steps import StepOptions
 from ..tables import find_splits
 from ..tasks.conll import Sentence, read_sentences
 from ..tasks.token_classification import SCHEMA
-from .held_out import make_splits, write_split
+from .text.held_out import make_splits, write_split
 
 ACCEPTS = None
 PRODUCES = "dataset"

@@ -27,12 +27,12 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write the trained student. Raises ConfigError for losses over maps where no two are of a size."""
     from dataclasses import replace
 
-    from .image_losses import Features
-    from .image_models import ImageModel, Pixels, facts, load_model, predict, save_model
-    from .image_shrink import leave_out_blocks, shrink
-    from .image_students import build_student
-    from .image_training import ImageTrainer, read_lessons
-    from .keras_loop import prepare
+    from .images.losses import Features
+    from .images.models import ImageModel, Pixels, facts, load_model, predict, save_model
+    from .images.shrink import leave_out_blocks, shrink
+    from .images.students import build_student
+    from .images.training import ImageTrainer, read_lessons
+    from .keras.loop import prepare
 
     prepare(job.seed)
     lessons = read_lessons(job, options.distort)

@@ -6,8 +6,8 @@ from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..shape import answers_of, label_names, problem_of, read_config
 from ..tasks.columns import Wanted
-from .layers import chosen_layers
-from .tokens import Text, check_tokenizer, load_tokenizer, separator_of
+from .learning.layers import chosen_layers
+from .text.tokens import Text, check_tokenizer, load_tokenizer, separator_of
 
 ACCEPTS = "torch"
 PRODUCES = "torch"
@@ -30,14 +30,14 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     Raises ConfigError for layers that the teacher does not have, for a student folder that cannot be used, and for
     losses that do not fit the two.
     """
-    from .encoder import load_encoder, save_encoder
-    from .hf_model import write_tokenizer
-    from .more_texts import add_texts, find_more_texts
-    from .objective import make_objective, teacher_tokens
-    from .shrink import keep_layers, keep_positions
-    from .token_splits import TokenSplit, read_split, read_texts
-    from .trained import trained_metrics
-    from .training import train
+    from .learning.loop import train
+    from .learning.objective import make_objective, teacher_tokens
+    from .learning.trained import trained_metrics
+    from .network.encoder import load_encoder, save_encoder
+    from .network.hf_model import write_tokenizer
+    from .network.shrink import keep_layers, keep_positions
+    from .text.more_texts import add_texts, find_more_texts
+    from .text.splits import TokenSplit, read_split, read_texts
 
     folder = job.inputs.get("student")
     origin, path = (folder or source.path) / "tokenizer.json", job.work / "tokenizer.json"

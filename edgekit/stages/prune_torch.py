@@ -14,16 +14,16 @@ from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
 from . import code_digest
-from .budget import Counted, cost_of, least_ratio
-from .prune_checks import budget_refusal, check_prune, check_widths, end_widths
-from .tokens import check_tokenizer, load_tokenizer, read_tokenizer
-from .vocabulary import kept_tokens, prune_tokenizer
+from .pruning.budget import Counted, cost_of, least_ratio
+from .pruning.checks import budget_refusal, check_prune, check_widths, end_widths
+from .text.tokens import check_tokenizer, load_tokenizer, read_tokenizer
+from .text.vocabulary import kept_tokens, prune_tokenizer
 
 if TYPE_CHECKING:
     from ..shape import LayerShape, Shape
-    from .budget import Costs
-    from .encoder import Encoder
-    from .token_splits import Split
+    from .network.encoder import Encoder
+    from .pruning.budget import Costs
+    from .text.splits import Split
 
 ACCEPTS = "torch"
 PRODUCES = "torch"
@@ -31,7 +31,7 @@ USES = ("torch", "tokenizers", "safetensors")
 EXTRA = "torch"
 
 #: What measures latencies. Named, not imported: the key of a step that measures nothing does not hang on its code.
-LATENCY_TABLE = "latency_table"
+LATENCY_TABLE = "pruning.latency_table"
 
 
 class Options(steps.Prune):
@@ -64,12 +64,12 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     prune, for vocabulary = "corpus" with another tokenizer than WordPiece, for widths, budgets and losses that do not
     fit.
     """
-    from .encoder import load_encoder, save_encoder
-    from .prune_cut import Way
-    from .prune_rounds import by_round, prune_in_rounds
-    from .shrink import keep_positions
-    from .token_splits import read_split
-    from .trained import trained_metrics
+    from .learning.trained import trained_metrics
+    from .network.encoder import load_encoder, save_encoder
+    from .network.shrink import keep_positions
+    from .pruning.cut import Way
+    from .pruning.rounds import by_round, prune_in_rounds
+    from .text.splits import read_split
 
     check_prune(options)
     model = load_encoder(source.path)
@@ -200,7 +200,7 @@ def _cut_vocabulary(
     Where `least_vocabulary` asks for more than those, frequent ones stay too: new texts have words that the training
     texts lack, and spelt in single characters they are read badly.
     """
-    from .shrink import keep_tokens
+    from .network.shrink import keep_tokens
 
     used = {token for ids in training.token_ids for token in ids} | {model.shape.pad_id}
     keep = kept_tokens(content, used, source)

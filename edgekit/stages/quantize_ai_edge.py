@@ -29,7 +29,7 @@ class Options(Quantize):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite with INT8 weights, of all signatures."""
-    from .litert_torch import quantise
+    from .files.litert_torch import quantise
 
     quantise(source.path / "model.tflite", job.work / "model.tflite")
     shutil.copyfile(source.path / "tokenizer.json", job.work / "tokenizer.json")

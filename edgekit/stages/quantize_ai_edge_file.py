@@ -24,7 +24,7 @@ class Options(quantize_ai_edge.Options):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite in INT8, its inputs and outputs in float."""
-    from .litert_torch import quantise
+    from .files.litert_torch import quantise
 
     dataset = job.earlier["dataset"].path
     fixed = options.activations != "dynamic"

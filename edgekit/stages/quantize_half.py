@@ -7,10 +7,10 @@ from typing import Literal
 
 from ..artifact import Artifact, Job, Outcome
 from ..steps import Quantize
-from .calibration import calibration_token_ids
-from .onnx_model import halve, write_model
-from .onnx_noise import half_rounding
-from .tokens import load_tokenizer
+from .files.onnx_model import halve, write_model
+from .int8.calibration import calibration_token_ids
+from .int8.onnx_noise import half_rounding
+from .text.tokens import load_tokenizer
 
 ACCEPTS = "onnx"
 PRODUCES = "onnx"

@@ -12,7 +12,7 @@ import numpy as np
 from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..ondevice.runtimes import openvino as runtime
-from .file_int8 import (
+from .int8.file_words import (
     COMPARED_SAMPLES,
     NOISE_SAMPLES,
     Feed,
@@ -24,8 +24,8 @@ from .file_int8 import (
     held_out,
     notes,
 )
-from .layer_noise import Noise, noise_rows
-from .nncf_words import library
+from .int8.layer_noise import Noise, noise_rows
+from .int8.nncf_words import library
 from .teacher_openvino import KINDS, save_file_ir
 
 ACCEPTS = "ir"

@@ -15,13 +15,13 @@ import numpy as np
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
 from ..ondevice.runtimes import openvino as runtime
-from .calibration import calibration_token_ids
 from .convert_openvino import ir_bytes, save_ir
-from .ir_noise import float_layers, layer_operators, measure
-from .layer_noise import check_names, noise_rows, worst_layers
-from .nncf_words import NncfQuantize, arguments, library
-from .token_splits import TokenSplit, read_split
-from .tokens import load_tokenizer
+from .int8.calibration import calibration_token_ids
+from .int8.ir_noise import float_layers, layer_operators, measure
+from .int8.layer_noise import check_names, noise_rows, worst_layers
+from .int8.nncf_words import NncfQuantize, arguments, library
+from .text.splits import TokenSplit, read_split
+from .text.tokens import load_tokenizer
 
 ACCEPTS = "ir"
 PRODUCES = "ir"

@@ -40,9 +40,9 @@ class Options(StepOptions):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write the INT8 IR. A model that was trained with rounding gets its ranges anew: NNCF's are the plugin's own."""
-    from .image_export import calibration_images
-    from .image_models import load_model
-    from .nncf_words import library
+    from .images.export import calibration_images
+    from .images.models import load_model
+    from .int8.nncf_words import library
 
     nncf, core = library(), runtime.library().Core()
     network = core.read_model(source.path / "model.xml")

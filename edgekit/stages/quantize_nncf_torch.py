@@ -16,10 +16,10 @@ from pydantic import BeforeValidator
 from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..ondevice.runtimes import openvino as runtime
-from .calibration import calibration_token_ids
-from .layer_noise import check_names, layer_names, noise_rows, ratio_db, worst_layers
-from .nncf_words import NncfQuantize
-from .tokens import load_tokenizer, pad
+from .int8.calibration import calibration_token_ids
+from .int8.layer_noise import check_names, layer_names, noise_rows, ratio_db, worst_layers
+from .int8.nncf_words import NncfQuantize
+from .text.tokens import load_tokenizer, pad
 
 ACCEPTS = "torch"
 PRODUCES = "ir"
@@ -53,11 +53,11 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     is not there, StageError where the IR does not answer as the trained model does.
     """
     from .convert_openvino import ir_bytes, save_ir
-    from .encoder import load_encoder, predict
-    from .ir_noise import float_layers, measure
-    from .qat_nncf import insert_roundings, settle_tokens, to_float_ir, to_ir
-    from .token_splits import read_split
-    from .training import train
+    from .int8.ir_noise import float_layers, measure
+    from .int8.qat_nncf import insert_roundings, settle_tokens, to_float_ir, to_ir
+    from .learning.loop import train
+    from .network.encoder import load_encoder, predict
+    from .text.splits import read_split
 
     encoder = load_encoder(source.path)
     layers = len(encoder.shape.layers)
@@ -135,7 +135,7 @@ def _keep_zeros(model: Any) -> Any:
 
 def _compare(expected: np.ndarray[Any, Any], ir: Path, token_ids: Sequence[Sequence[int]], pad_id: int) -> float | None:
     """Decibels between the trained model's answers and their difference from the IR's; None without any."""
-    from .ir_noise import answer_exactly, in_order
+    from .int8.ir_noise import answer_exactly, in_order
 
     network = runtime.library().Core().read_model(ir)
     ids, mask = (one.astype(np.int32) for one in pad(token_ids, pad_id))

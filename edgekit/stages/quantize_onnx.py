@@ -14,14 +14,14 @@ from typing import Any, Literal
 import numpy as np
 
 from ..artifact import Artifact, Job, Outcome
-from .calibration import calibration_token_ids
-from .layer_noise import check_names, noise_rows, worst_layers
-from .nncf_words import NncfQuantize, arguments, library
-from .onnx_model import keep_standard, layers, write_model
-from .onnx_noise import half_rounding, inputs, measure, open_model
+from .files.onnx_model import keep_standard, layers, write_model
+from .int8.calibration import calibration_token_ids
+from .int8.layer_noise import check_names, noise_rows, worst_layers
+from .int8.nncf_words import NncfQuantize, arguments, library
+from .int8.onnx_noise import half_rounding, inputs, measure, open_model
 from .quantize_nncf import AccuracyControl, float_notes
-from .token_splits import read_split
-from .tokens import load_tokenizer
+from .text.splits import read_split
+from .text.tokens import load_tokenizer
 
 ACCEPTS = "onnx"
 PRODUCES = "onnx"

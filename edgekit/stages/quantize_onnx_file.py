@@ -11,7 +11,7 @@ from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..ondevice.runtimes import onnxruntime as runtime
 from ..ondevice.runtimes.onnx_session import session_options
-from .file_int8 import (
+from .int8.file_words import (
     COMPARED_SAMPLES,
     NOISE_SAMPLES,
     Feed,
@@ -23,8 +23,8 @@ from .file_int8 import (
     held_out,
     notes,
 )
-from .layer_noise import Noise, noise_rows
-from .nncf_words import library
+from .int8.layer_noise import Noise, noise_rows
+from .int8.nncf_words import library
 
 ACCEPTS = "onnx"
 PRODUCES = "onnx"
@@ -48,7 +48,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write the INT8 model. Raises ConfigError for an operator of `keep_float` that is not there, StageError."""
     import onnx
 
-    from .onnx_model import keep_standard, write_model
+    from .files.onnx_model import keep_standard, write_model
 
     exact = name_nodes(onnx.load(source.path / "model.onnx"))
     outputs = {node.name: node.output[0] for node in exact.graph.node if node.op_type in KINDS}

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..artifact import Artifact, Job, Outcome
-from .tflite_words import TfliteQuantize
+from .int8.tflite_words import TfliteQuantize
 
 ACCEPTS = "keras"
 PRODUCES = "tflite"
@@ -32,13 +32,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     What training has chosen, ranges and layers that stay in float, is taken as it is. Raises ConfigError for a layer
     of `keep_float` that is not there.
     """
-    from .int8_choice import calibration_texts, float_layers, static_ranges, weights_per_channel
-    from .layer_noise import noise_rows
-    from .static_ranges import copy_weights, ranges_of, round_activations
-    from .tflite import write_tflite
-    from .tflite_graph import operators
-    from .twin import build_twin, load_twin
-    from .twin_noise import measure_noise
+    from .int8.choice import calibration_texts, float_layers, static_ranges, weights_per_channel
+    from .int8.layer_noise import noise_rows
+    from .int8.static_ranges import copy_weights, ranges_of, round_activations
+    from .int8.twin_noise import measure_noise
+    from .keras.tflite import write_tflite
+    from .keras.tflite_graph import operators
+    from .keras.twin import build_twin, load_twin
 
     trained, shape = load_twin(source.path)
     model = copy_weights(trained, build_twin(shape, trained.get_layer("position").input_dim))

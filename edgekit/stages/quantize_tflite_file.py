@@ -35,10 +35,10 @@ class Options(Quantize):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite in INT8, its inputs and outputs in float. Raises StageError where it cannot be converted."""
-    from .file_int8 import FAIR_SAMPLES
-    from .file_keras import load_keras, save_signature
-    from .file_tflite import convert
-    from .tflite_graph import operators
+    from .files.keras_file import load_keras, save_signature
+    from .files.saved_model import convert
+    from .int8.file_words import FAIR_SAMPLES
+    from .keras.tflite_graph import operators
 
     dataset = job.earlier["dataset"].path
     original = next(file for file in source.path.iterdir() if file.stem == ORIGINAL)

@@ -26,9 +26,9 @@ class Options(StepOptions):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite and input.json. A model that was trained with rounding keeps the ranges of its training."""
-    from .image_export import calibration_images, to_tflite, write_tflite
-    from .image_models import load_model
-    from .image_rounding import Rounded
+    from .images.export import calibration_images, to_tflite, write_tflite
+    from .images.models import load_model
+    from .images.rounding import Rounded
 
     model = load_model(source.path)
     if model.ranges:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from ..artifact import Artifact, Job, Outcome
-from .tflite_words import TfliteQuantize
+from .int8.tflite_words import TfliteQuantize
 
 ACCEPTS = "keras"
 PRODUCES = "keras"
@@ -34,12 +34,12 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises ConfigError for a layer of `keep_float` that is not there.
     """
-    from .int8_choice import calibration_texts, float_layers, static_ranges, weights_per_channel
-    from .keras_training import Trainer, prepare
-    from .static_ranges import round_activations
-    from .token_splits import read_split
-    from .tokens import load_tokenizer
-    from .twin import load_twin, save_twin
+    from .int8.choice import calibration_texts, float_layers, static_ranges, weights_per_channel
+    from .int8.static_ranges import round_activations
+    from .keras.training import Trainer, prepare
+    from .keras.twin import load_twin, save_twin
+    from .text.splits import read_split
+    from .text.tokens import load_tokenizer
 
     prepare(job.seed)
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
@@ -115,7 +115,7 @@ def _in_wrappers(
 
     The twin's token vectors are rounded here: they are not trained as a rule, and the model learns with what will ship.
     """
-    from .tflite import on_grid
+    from .keras.tflite import on_grid
 
     word = twin.get_layer("word").embeddings
     word.assign(on_grid(word.numpy()))
@@ -146,8 +146,8 @@ def _wrapped(twin: Any, chosen: Collection[str], per_channel: bool) -> tuple[Any
     from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
     from tensorflow_model_optimization.quantization import keras as toolkit
 
-    from .keras_import import import_keras
-    from .static_ranges import is_fixed, ranges_of
+    from .int8.static_ranges import is_fixed, ranges_of
+    from .keras.framework import import_keras
 
     _, keras = import_keras()
     ranges = {point: ends for point, ends in ranges_of(twin).items() if not is_fixed(point)}
@@ -175,8 +175,8 @@ def _wrapped(twin: Any, chosen: Collection[str], per_channel: bool) -> tuple[Any
 
 def _integer_layers(twin: Any, kept: Collection[str]) -> list[str]:
     """The dense layers whose kernels become INT8: with static ranges those that round what they read."""
-    from .static_ranges import ranges_of
-    from .tflite import QUANTISED_FROM
+    from .int8.static_ranges import ranges_of
+    from .keras.tflite import QUANTISED_FROM
 
     ranges = ranges_of(twin)
     kernels = {x.name: x.kernel for x in twin.layers if hasattr(x, "kernel") and x.name not in kept}
@@ -191,7 +191,7 @@ def _is_clustered(kernel: Any, clusters: int | None) -> bool:
 
 def _keeper(variable: Any, clustered: bool) -> Callable[[], None]:
     """What a training step ends with: zeros are zero again, and weights of one cluster have their mean again."""
-    from .keras_import import import_keras
+    from .keras.framework import import_keras
 
     tf, _ = import_keras()
     mask = tf.cast(variable != 0, tf.float32)

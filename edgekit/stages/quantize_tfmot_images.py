@@ -31,11 +31,11 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Ranges start from calibration images, so the first evaluation is that of quantisation after training.
     """
-    from .image_export import calibration_images
-    from .image_models import load_model, save_model
-    from .image_rounding import Rounded
-    from .image_training import ImageTrainer, read_lessons
-    from .keras_loop import prepare
+    from .images.export import calibration_images
+    from .images.models import load_model, save_model
+    from .images.rounding import Rounded
+    from .images.training import ImageTrainer, read_lessons
+    from .keras.loop import prepare
 
     prepare(job.seed)
     lessons = read_lessons(job, options.distort)

@@ -29,12 +29,12 @@ class Options(Sparsify):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write the sparse model; over all matrices, or by `scope` in every one, it has the share of zeros asked for."""
-    from .encoder import load_encoder, save_encoder
-    from .masks import learned_masks, magnitude_masks
-    from .token_splits import read_split
-    from .tokens import load_tokenizer
-    from .trained import trained_metrics
-    from .training import train
+    from .learning.loop import train
+    from .learning.trained import trained_metrics
+    from .network.encoder import load_encoder, save_encoder
+    from .pruning.masks import learned_masks, magnitude_masks
+    from .text.splits import read_split
+    from .text.tokens import load_tokenizer
 
     path = source.path / "tokenizer.json"
     tokenizer = load_tokenizer(path, options.max_tokens)

@@ -42,10 +42,10 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises StageError where the zeros are not reached.
     """
-    from .keras_training import Trainer, planned_steps, prepare
-    from .token_splits import read_split
-    from .tokens import load_tokenizer
-    from .twin import load_twin, save_twin
+    from .keras.training import Trainer, planned_steps, prepare
+    from .keras.twin import load_twin, save_twin
+    from .text.splits import read_split
+    from .text.tokens import load_tokenizer
 
     prepare(job.seed)
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
@@ -85,7 +85,7 @@ def _in_wrappers(twin: Any, options: Options, rising: int) -> tuple[Any, Callabl
     """
     import tensorflow_model_optimization as tfmot
 
-    from .keras_import import import_keras
+    from .keras.framework import import_keras
 
     _, keras = import_keras()
     every = max(1, (rising - 1) // MASK_UPDATES)
@@ -125,8 +125,8 @@ def deflated_bytes(model: Any, per_channel: bool = True) -> int:
     """Bytes of all weights, the matrices rounded to INT8, after DEFLATE (RFC 1951): what an archive would hold."""
     import zlib
 
-    from .tflite import round_to_int8
-    from .twin import weight_names
+    from .keras.tflite import round_to_int8
+    from .keras.twin import weight_names
 
     packer = zlib.compressobj(6)
     size = 0

@@ -41,9 +41,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises ConfigError for a 2:4 pattern with another sparsity than 0.5, StageError where the zeros are not reached.
     """
-    from .image_models import load_model, save_model
-    from .image_training import ImageTrainer, read_lessons
-    from .keras_loop import planned_steps, prepare
+    from .images.models import load_model, save_model
+    from .images.training import ImageTrainer, read_lessons
+    from .keras.loop import planned_steps, prepare
 
     if options.pattern == "2:4" and options.sparsity != 0.5:
         raise ConfigError(f"sparsify: pattern '2:4' is a sparsity of 0.5; found {options.sparsity}")
@@ -88,7 +88,7 @@ def _in_wrappers(model: Any, options: Options, rising: int) -> tuple[Any, list[A
     """The model's own layers in the toolkit's pruning wrappers; the final sparsity is reached at step `rising`."""
     import tensorflow_model_optimization as tfmot
 
-    from .keras_import import import_keras
+    from .keras.framework import import_keras
 
     _, keras = import_keras()
     every = max(1, (rising - 1) // MASK_UPDATES)

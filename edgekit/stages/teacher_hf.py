@@ -20,12 +20,12 @@ from ..errors import ConfigError
 from ..shape import FAMILIES, PROBLEMS, LayerShape, Shape, label_names, read_config
 from ..shape import task_of as model_task
 from ..tasks.texts import read_texts, task_of
-from .token_splits import BY_TEXT
-from .tokens import Text, check_tokenizer, count_truncated, encode, load_tokenizer, separator_of
-from .vocabulary import make_wordpiece
+from .text.splits import BY_TEXT
+from .text.tokens import Text, check_tokenizer, count_truncated, encode, load_tokenizer, separator_of
+from .text.vocabulary import make_wordpiece
 
 if TYPE_CHECKING:
-    from .encoder import Encoder
+    from .network.encoder import Encoder
 
 ACCEPTS = "dataset"
 PRODUCES = "torch"
@@ -151,7 +151,7 @@ def _ask(
         own = {k: v for k, v in SAMPLE_TRAINING.items() if k not in options.model_fields_set}
         options, tune = options.model_copy(update=own), True
     else:
-        from .hf_model import write_tokenizer
+        from .network.hf_model import write_tokenizer
 
         tune = _must_tune(folder, options, task, labels)
         write_tokenizer(folder, path)
@@ -205,10 +205,10 @@ def _read_model(
 ) -> _Classifier:
     """The user's model, with the dataset's label names."""
     if read_config(folder)["model_type"] in FAMILIES:
-        from .encoder import load_encoder
+        from .network.encoder import load_encoder
 
         return _own(load_encoder(folder, seed, labels, separator=separator, problem=problem))
-    from .hf_model import load_hf_classifier, save_hf_classifier
+    from .network.hf_model import load_hf_classifier, save_hf_classifier
 
     model = load_hf_classifier(folder, labels, seed, max_tokens, separator, problem)
     return _Classifier(
@@ -219,14 +219,14 @@ def _read_model(
 
 def _new_model(vocabulary: int, positions: int, labels: tuple[str, ...], seed: int) -> _Classifier:
     """The sample task's model, untrained."""
-    from .encoder import new_encoder
+    from .network.encoder import new_encoder
 
     shape = Shape("bert", vocabulary, SAMPLE_WIDTH, positions, 2, SAMPLE_LAYERS, labels)
     return _own(new_encoder(shape, seed))
 
 
 def _own(model: Encoder) -> _Classifier:
-    from .encoder import save_encoder
+    from .network.encoder import save_encoder
 
     shape = model.shape
     return _Classifier(
@@ -237,8 +237,8 @@ def _own(model: Encoder) -> _Classifier:
 
 def _train(model: _Classifier, tokenizer: Any, options: Options, job: Job) -> dict[str, Any]:
     """Fine-tune on the labels; answers what the metrics say of it."""
-    from .token_splits import read_split
-    from .training import train
+    from .learning.loop import train
+    from .text.splits import read_split
 
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
     result = train(model.call, training, validation, options, job, model.pad_id)
@@ -251,8 +251,8 @@ def _answer(
     """Logits [texts, labels]. On the training split, which they only teach, they may be computed in bfloat16."""
     import torch
 
-    from .encoder import predict
-    from .training import uses_bfloat16
+    from .learning.loop import uses_bfloat16
+    from .network.encoder import predict
 
     def progress(done: int) -> None:
         job.progress(done, len(texts), "texts", f"answers on {split}")

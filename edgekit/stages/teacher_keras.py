@@ -16,7 +16,7 @@ from ..steps import Distort
 from ..tasks.image_classification import Examples, load, read_record, splits
 
 if TYPE_CHECKING:
-    from .image_models import ImageModel, Pixels
+    from .images.models import ImageModel, Pixels
 
 ACCEPTS = "dataset"
 PRODUCES = "keras"
@@ -49,8 +49,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     Raises ConfigError for a file that is not loaded, and for one whose answers are not the data's labels.
     """
-    from .image_models import facts, load_file, predict, save_model
-    from .keras_loop import prepare
+    from .images.models import facts, load_file, predict, save_model
+    from .keras.loop import prepare
 
     prepare(job.seed)
     labels = tuple(read_record(source.path)["labels"])
@@ -83,7 +83,7 @@ def _as_it_is(
     file: KerasFile, model: Any, labels: tuple[str, ...], examples: Examples, options: Options
 ) -> tuple[ImageModel, tuple[str, ...]]:
     """A file's model, fed in the way in which it answers best. Raises ConfigError where its answers do not fit."""
-    from .image_models import FED, ImageModel, predict
+    from .images.models import FED, ImageModel, predict
 
     if model.output_shape[1] != len(labels):
         raise ConfigError(
@@ -112,7 +112,7 @@ def _as_it_is(
 
 def _strangeness(model: Any, given: Any) -> float:
     """How unlike the first normalisation's running statistics these inputs make what it is given; 0 without one."""
-    from .keras_import import import_keras
+    from .keras.framework import import_keras
 
     _, keras = import_keras()
     norm = next((layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"), None)
@@ -127,7 +127,7 @@ def _strangeness(model: Any, given: Any) -> float:
 
 def _fixed(model: Any, shape: tuple[int, ...]) -> Any:
     """The same model for images of one size."""
-    from .keras_import import import_keras
+    from .keras.framework import import_keras
 
     _, keras = import_keras()
     config = model.get_config()
@@ -164,9 +164,9 @@ def _check_order(file: KerasFile, counts: np.ndarray[Any, Any], labels: tuple[st
 
 def _untrained(source: Artifact, options: Options, labels: tuple[str, ...]) -> tuple[ImageModel, tuple[str, ...]]:
     """An architecture with random weights."""
-    from .image_models import FED, ImageModel, Pixels, as_logits
-    from .image_students import build_student
-    from .keras_import import import_keras
+    from .images.models import FED, ImageModel, Pixels, as_logits
+    from .images.students import build_student
+    from .keras.framework import import_keras
 
     shape = tuple(read_record(source.path)["shape"])
     if not options.architecture:
@@ -193,7 +193,7 @@ def _untrained(source: Artifact, options: Options, labels: tuple[str, ...]) -> t
 
 def _train(model: ImageModel, source: Artifact, options: Options, job: Job) -> dict[str, Any]:
     """Train on the labels; answers how it went."""
-    from .image_training import ImageTrainer, Lessons
+    from .images.training import ImageTrainer, Lessons
 
     lessons = Lessons(
         load(source.path, "train"), load(source.path, "validation"),

@@ -7,7 +7,7 @@ from typing import Any
 from ..artifact import Artifact, Job, Outcome
 from ..steps import StepOptions
 from ..tasks.tensors import read_record
-from .file_outputs import keep_outputs
+from .files.outputs import keep_outputs
 
 ACCEPTS = "dataset"
 PRODUCES = "tflite"
@@ -26,8 +26,8 @@ class Options(StepOptions):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite and the original's outputs. Raises StageError where it cannot be loaded or converted."""
-    from .file_torch import load_program
-    from .litert_torch import convert
+    from .files.exported_program import load_program
+    from .files.litert_torch import convert
 
     path = job.inputs["teacher"]
     inputs = read_record(source.path)["inputs"]

@@ -9,7 +9,7 @@ from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..steps import StepOptions
 from ..tasks.tensors import read_record
-from .file_outputs import keep_outputs
+from .files.outputs import keep_outputs
 
 ACCEPTS = "dataset"
 PRODUCES = "onnx"
@@ -30,7 +30,7 @@ class Options(StepOptions):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.onnx, weights in it, and the original's outputs. Raises StageError for what cannot be made so."""
-    from .onnx_model import LARGEST, OPSET, fold, write_model
+    from .files.onnx_model import LARGEST, OPSET, fold, write_model
 
     path = job.inputs["teacher"]
     shapes = {one["name"]: one["shape"] for one in read_record(source.path)["inputs"]}
@@ -92,7 +92,7 @@ def fix_inputs(model: Any, shapes: dict[str, list[int]]) -> None:
 def _renew(path: Path, model: Any, opset: int) -> Any:
     import onnx
 
-    from .onnx_model import OPSET
+    from .files.onnx_model import OPSET
 
     try:
         return onnx.version_converter.convert_version(model, OPSET)

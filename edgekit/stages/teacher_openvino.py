@@ -13,7 +13,7 @@ from ..errors import StageError
 from ..ondevice.runtimes import openvino as runtime
 from ..steps import StepOptions
 from ..tasks.tensors import read_record
-from .file_outputs import keep_outputs
+from .files.outputs import keep_outputs
 
 ACCEPTS = "dataset"
 PRODUCES = "ir"
@@ -55,13 +55,13 @@ def _read(path: Path, form: str, inputs: dict[str, Any], scratch: Path) -> Any:
     if form in ("onnx", "ir"):
         return openvino.Core().read_model(path)
     if form == "pt2":
-        from .file_torch import load_program
+        from .files.exported_program import load_program
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own, over what it will rename
             shapes = [openvino.PartialShape(one["shape"]) for one in inputs.values()]
             return openvino.convert_model(load_program(path, scratch), input=shapes)
-    from .file_keras import load_keras, save_signature
+    from .files.keras_file import load_keras, save_signature
 
     with TemporaryDirectory(dir=scratch) as saved:
         save_signature(load_keras(path), inputs, Path(saved))

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from ..artifact import Artifact, Job, Outcome
 from ..steps import StepOptions
 from ..tasks.tensors import read_record
-from .file_outputs import keep_outputs
+from .files.outputs import keep_outputs
 
 ACCEPTS = "dataset"
 PRODUCES = "tflite"
@@ -29,8 +29,8 @@ class Options(StepOptions):
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write model.tflite, the original and its outputs. Raises StageError where it cannot be loaded or converted."""
-    from .file_keras import load_keras, save_signature
-    from .file_tflite import convert
+    from .files.keras_file import load_keras, save_signature
+    from .files.saved_model import convert
 
     path = job.inputs["teacher"]
     inputs = {one["name"]: one for one in read_record(source.path)["inputs"]}

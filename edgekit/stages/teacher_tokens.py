@@ -18,14 +18,14 @@ from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
 from ..shape import FAMILIES, Answers, LayerShape, Shape, answers_of, label_names, read_config
+from .learning.teacher_outputs import save_gathered
 from .teacher_hf import in_order, read_licence
-from .teacher_outputs import save_gathered
-from .tokens import check_tokenizer, load_tokenizer, pair_separator
-from .vocabulary import make_wordpiece
-from .window_splits import BY_TOKEN, FloatArray, WindowSplit, cut, read_windows, task_of, texts_of
+from .text.tokens import check_tokenizer, load_tokenizer, pair_separator
+from .text.vocabulary import make_wordpiece
+from .text.windows import BY_TOKEN, FloatArray, WindowSplit, cut, read_windows, task_of, texts_of
 
 if TYPE_CHECKING:
-    from .encoder import Encoder
+    from .network.encoder import Encoder
 
 ACCEPTS = "dataset"
 PRODUCES = "torch"
@@ -123,7 +123,7 @@ def _ask(number: int, folder: Path | None, task: str, names: tuple[str, ...], op
         model, tokenizer = _read_model(folder, path, options.max_tokens, labels, task, job.seed)
     splits = {split: read_windows(job, tokenizer, task, split, teacher=False) for split in names}
     trained = _train(model, splits, options, job) if tune else {}
-    from .encoder import save_encoder
+    from .network.encoder import save_encoder
 
     save_encoder(model, job.work, path)
     lost = sum(cut(tokenizer, task, one.examples, options.max_tokens)[2] for one in splits.values())
@@ -162,8 +162,8 @@ def _read_model(
     folder: Path, path: Path, max_tokens: int, labels: tuple[str, ...], task: str, seed: int
 ) -> tuple[Encoder, Any]:
     """The user's model with the dataset's label names, and its tokenizer, copied to `path`."""
-    from .encoder import load_encoder
-    from .hf_model import write_tokenizer
+    from .network.encoder import load_encoder
+    from .network.hf_model import write_tokenizer
 
     write_tokenizer(folder, path)
     origin = folder / "tokenizer.json"
@@ -176,7 +176,7 @@ def _read_model(
 
 def _new_model(tokenizer: Any, positions: int, labels: tuple[str, ...], task: str, path: Path, seed: int) -> Encoder:
     """The sample task's model, untrained."""
-    from .encoder import new_encoder
+    from .network.encoder import new_encoder
 
     separator = pair_separator(tokenizer, path) if task == "question_answering" else None
     shape = Shape("bert", tokenizer.get_vocab_size(), SAMPLE_WIDTH, positions, 2, SAMPLE_LAYERS, labels)
@@ -185,7 +185,7 @@ def _new_model(tokenizer: Any, positions: int, labels: tuple[str, ...], task: st
 
 def _train(model: Encoder, splits: Mapping[str, WindowSplit], options: Options, job: Job) -> dict[str, Any]:
     """Fine-tune on the labels; answers what the metrics say of it."""
-    from .training import train
+    from .learning.loop import train
 
     result = train(model, splits["train"], splits["validation"], options, job, model.shape.pad_id)
     return {"steps": result.steps, "stopped_early": result.stopped_early}
@@ -195,8 +195,8 @@ def _answer(model: Encoder, split: str, windows: WindowSplit, options: Options, 
     """Logits of all tokens. On the training split, which they only teach, they may be computed in bfloat16."""
     import torch
 
-    from .encoder import predict
-    from .training import uses_bfloat16
+    from .learning.loop import uses_bfloat16
+    from .network.encoder import predict
 
     def progress(done: int) -> None:
         job.progress(done, len(windows.token_ids), "windows", f"answers on {split}")

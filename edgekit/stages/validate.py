@@ -23,7 +23,7 @@ from ..ondevice.runtimes import load_runtime
 from ..steps import StepOptions
 from ..tasks import Examples, load_task
 from . import pinned
-from .teacher_outputs import teacher_outputs
+from .learning.teacher_outputs import teacher_outputs
 
 ACCEPTS = ("tflite", "ir", "onnx")
 PRODUCES = "report"

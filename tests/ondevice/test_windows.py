@@ -17,7 +17,7 @@ WORDS = [f"w{n}" for n in range(60)]
 
 @pytest.fixture
 def native() -> Any:
-    from edgekit.stages.vocabulary import make_wordpiece
+    from edgekit.stages.text.vocabulary import make_wordpiece
 
     return tokenizers.Tokenizer.from_str(json.dumps(make_wordpiece([" ".join(WORDS)] * 2 + ["Über zoo?"], 200)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.shape import LayerShape, Shape
-from edgekit.stages.budget import (
+from edgekit.stages.pruning.budget import (
     Counted,
     Sizes,
     best_layers,

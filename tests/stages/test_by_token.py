@@ -31,8 +31,9 @@ def test_it_answers_as_transformers_does_and_is_saved_as_that(
     import torch
     import transformers as hf
 
-    from edgekit.stages import encoder, twin
-    from edgekit.stages.tokens import pad
+    from edgekit.stages.keras import twin
+    from edgekit.stages.network import encoder
+    from edgekit.stages.text.tokens import pad
 
     folder = write_model(tmp_path / "theirs", architecture, labels, layers=2)
     model = encoder.load_encoder(folder)
@@ -53,7 +54,7 @@ def test_it_answers_as_transformers_does_and_is_saved_as_that(
 
 
 def test_another_kind_of_answer_starts_fresh_on_the_same_encoder(tmp_path: Path) -> None:
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     folder = write_model(tmp_path / "base", "BertForSequenceClassification", ("a", "b"))
     own = load_encoder(folder)
@@ -98,10 +99,10 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_a_base_is_fine_tuned_and_its_answers_are_kept(made: Made) -> None:
-    from edgekit.stages.encoder import load_encoder, predict
-    from edgekit.stages.teacher_outputs import teacher_outputs
-    from edgekit.stages.tokens import load_tokenizer
-    from edgekit.stages.window_splits import BY_TOKEN, read_windows
+    from edgekit.stages.learning.teacher_outputs import teacher_outputs
+    from edgekit.stages.network.encoder import load_encoder, predict
+    from edgekit.stages.text.tokens import load_tokenizer
+    from edgekit.stages.text.windows import BY_TOKEN, read_windows
 
     assert made.outcome.metrics["validation_f1"] > 0.4
     model = load_encoder(made.teacher.path)
@@ -199,7 +200,7 @@ def test_teachers_that_do_not_fit_are_refused(
 
 def test_a_student_that_splits_texts_otherwise_is_refused(made: Made, tmp_path: Path) -> None:
     from edgekit.stages import distill_torch
-    from edgekit.stages.vocabulary import make_wordpiece
+    from edgekit.stages.text.vocabulary import make_wordpiece
 
     other = write_model(tmp_path / "other")
     (other / "tokenizer.json").write_text(json.dumps(make_wordpiece(["abcdefghijklmnopqrstuvwxyz?.'"], 100)))

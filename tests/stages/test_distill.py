@@ -12,7 +12,7 @@ from edgekit.artifact import Artifact, Job
 from edgekit.errors import ConfigError
 from edgekit.stages import distill_torch, teacher_hf
 from edgekit.stages.distill_torch import Options
-from edgekit.stages.layers import chosen_layers
+from edgekit.stages.learning.layers import chosen_layers
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def earlier(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> dict[
 
 
 def logits_of(job: Job) -> np.ndarray:  # type: ignore[type-arg]
-    from edgekit.stages.encoder import load_encoder, predict
-    from edgekit.stages.tokens import encode, load_tokenizer
+    from edgekit.stages.network.encoder import load_encoder, predict
+    from edgekit.stages.text.tokens import encode, load_tokenizer
     from edgekit.tasks.text_classification import load
 
     texts = load(job.earlier["dataset"].path, "validation").texts

@@ -20,7 +20,7 @@ def compare_with_transformers(folder: Path, vocabulary: int, tokens: int = 17) -
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     theirs = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     ours = load_encoder(folder)
@@ -36,7 +36,7 @@ def compare_with_transformers(folder: Path, vocabulary: int, tokens: int = 17) -
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_equals_transformers_and_writes_what_transformers_reads(tmp_path: Path, family: str) -> None:
-    from edgekit.stages.encoder import load_encoder, save_encoder
+    from edgekit.stages.network.encoder import load_encoder, save_encoder
 
     folder = write_hf(tmp_path / "hf", family)
     assert compare_with_transformers(folder, 60) < 1e-5
@@ -56,7 +56,7 @@ def test_equals_transformers_on_a_real_model(shared_data: Callable[[str], Path])
 def test_layers_of_unequal_width_come_back_as_they_were(tmp_path: Path) -> None:
     import torch
 
-    from edgekit.stages.encoder import load_encoder, save_encoder
+    from edgekit.stages.network.encoder import load_encoder, save_encoder
 
     model = random_encoder(SHAPE)
     (tmp_path / "tokenizer.json").write_text("{}")
@@ -83,7 +83,7 @@ def test_a_trace_holds_what_a_layer_computes() -> None:
     """Attention as the mean over the heads, by the weights of the layer itself."""
     import torch
 
-    from edgekit.stages.trace import Trace
+    from edgekit.stages.network.trace import Trace
 
     model = random_encoder(replace(SHAPE, dropout=0.0))
     ids = torch.tensor(random_texts([11, 11]))
@@ -121,7 +121,7 @@ def test_dropout_acts_in_training_only() -> None:
 def test_predict_keeps_the_order_and_padding_changes_nothing() -> None:
     import torch
 
-    from edgekit.stages.encoder import predict
+    from edgekit.stages.network.encoder import predict
 
     model, texts = random_encoder(SHAPE), random_texts([12, 1, 7, 30, 3])
     alone = [
@@ -138,7 +138,7 @@ def test_predict_keeps_the_order_and_padding_changes_nothing() -> None:
 def test_a_base_checkpoint_gets_a_fresh_classifier_from_the_seed(tmp_path: Path, family: str) -> None:
     import torch
 
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     folder = write_hf(tmp_path / "hf", family, base=True)
     first, same, other = (load_encoder(folder, seed, ("a", "b", "c")) for seed in (1, 1, 2))
@@ -154,7 +154,7 @@ def test_the_names_of_old_checkpoints_are_understood(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     folder = write_hf(tmp_path / "hf")
     new = load_encoder(folder).state_dict()
@@ -174,7 +174,7 @@ def test_weights_in_several_files_are_put_together(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     folder = write_hf(tmp_path / "hf")
     whole = load_encoder(folder).state_dict()
@@ -189,7 +189,7 @@ def test_weights_in_several_files_are_put_together(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None:
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     folder = write_hf(tmp_path / "hf")
     config, weights = folder / "config.json", folder / "model.safetensors"

@@ -109,11 +109,11 @@ def test_dense_layers_attention_and_gelu_are_integer_and_the_rest_is_told(static
 def test_it_answers_what_rounded_activations_answer(
     source: Artifact, earlier: dict[str, Artifact], static: tuple[Path, Outcome]
 ) -> None:
-    from edgekit.stages import twin
-    from edgekit.stages.calibration import calibration_token_ids
-    from edgekit.stages.static_ranges import find_ranges, round_activations
-    from edgekit.stages.tflite import on_grid
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.int8.calibration import calibration_token_ids
+    from edgekit.stages.int8.static_ranges import find_ranges, round_activations
+    from edgekit.stages.keras import twin
+    from edgekit.stages.keras.tflite import on_grid
+    from edgekit.stages.text.tokens import load_tokenizer
 
     model, shape = twin.load_twin(source.path)
     exact = twin.predict(twin.compiled(model), TEXTS, 0)
@@ -134,8 +134,8 @@ def test_it_answers_what_rounded_activations_answer(
 def test_ranges_are_the_smallest_and_the_largest_value(source: Artifact) -> None:
     import torch
 
-    from edgekit.stages import twin
-    from edgekit.stages.static_ranges import find_ranges
+    from edgekit.stages.int8.static_ranges import find_ranges
+    from edgekit.stages.keras import twin
 
     model, shape = twin.load_twin(source.path)
     told: list[tuple[int, int]] = []
@@ -178,7 +178,8 @@ def test_the_older_runtime_runs_it_and_agrees(static: tuple[Path, Outcome]) -> N
 
 @pytest.mark.heavy
 def test_noise_is_that_of_the_formula(source: Artifact) -> None:
-    from edgekit.stages import twin, twin_noise
+    from edgekit.stages.int8 import twin_noise
+    from edgekit.stages.keras import twin
 
     model, shape = twin.load_twin(source.path)
     whole, alone = twin_noise.measure_noise(model, shape, TEXTS, {})
@@ -234,7 +235,8 @@ def test_layers_that_stay_in_float(
 
 @pytest.mark.heavy
 def test_auto_keeps_the_noisiest_layers(source: Artifact, earlier: dict[str, Artifact], tmp_path: Path) -> None:
-    from edgekit.stages import int8_choice, twin
+    from edgekit.stages.int8 import choice as int8_choice
+    from edgekit.stages.keras import twin
 
     model, shape = twin.load_twin(source.path)
     # One number that is read is far below the others, its weights far above: rounding loses one or the other.
@@ -258,8 +260,8 @@ def test_auto_keeps_the_noisiest_layers(source: Artifact, earlier: dict[str, Art
 def test_ranges_that_training_has_fixed_are_taken_as_they_are(
     source: Artifact, earlier: dict[str, Artifact], tmp_path: Path
 ) -> None:
-    from edgekit.stages import twin
-    from edgekit.stages.static_ranges import ranges_of, round_activations
+    from edgekit.stages.int8.static_ranges import ranges_of, round_activations
+    from edgekit.stages.keras import twin
 
     model, shape = twin.load_twin(source.path)
     fixed = {"layers.0.key.in": (-3.0, 2.0), "layers.0.key.out": (-7.5, 5.25)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.stages.image_distort import distorted
+from edgekit.stages.images.distort import distorted
 from edgekit.steps import Distort
 
 NOTHING = {"flip": False, "shift": 0.0, "zoom": 0.0, "rotate": 0.0, "mix": 0.0}

@@ -50,7 +50,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 @pytest.fixture(scope="module")
 def teacher_file(dataset: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that was trained on fractions from -1 to 1, saved as a stranger would."""
-    from edgekit.stages.keras_import import import_keras
+    from edgekit.stages.keras.framework import import_keras
 
     _, keras = import_keras()
     examples = image_classification.load(dataset.path, "train")
@@ -108,8 +108,8 @@ def test_labels_that_the_teacher_does_not_mean_are_found_out(
 
 def test_a_file_becomes_its_flat_logits(teacher_file: Path, tmp_path: Path) -> None:
     from edgekit.kerasfile import read_keras_file
-    from edgekit.stages import image_models
-    from edgekit.stages.keras_import import import_keras
+    from edgekit.stages.images import models as image_models
+    from edgekit.stages.keras.framework import import_keras
 
     tf, keras = import_keras()
     inner = keras.models.load_model(teacher_file, compile=False)
@@ -142,8 +142,8 @@ def test_a_file_becomes_its_flat_logits(teacher_file: Path, tmp_path: Path) -> N
 
 
 def test_superfluous_filters_and_blocks_cost_nothing_when_they_go() -> None:
-    from edgekit.stages import image_models
-    from edgekit.stages.image_shrink import leave_out_blocks, shrink
+    from edgekit.stages.images import models as image_models
+    from edgekit.stages.images.shrink import leave_out_blocks, shrink
 
     model = image_models.as_logits(small_model(), Path("m"))
     images = np.random.default_rng(0).uniform(0, 1, (5, 8, 8, 3)).astype(np.float32)
@@ -162,8 +162,8 @@ def test_superfluous_filters_and_blocks_cost_nothing_when_they_go() -> None:
 
 @pytest.mark.parametrize("architecture", ["mobilenet_v2", "mobilenet_v3", "resnet"])
 def test_students_of_every_size_of_image(architecture: str) -> None:
-    from edgekit.stages.image_models import macs
-    from edgekit.stages.image_students import build_student, map_sizes
+    from edgekit.stages.images.models import macs
+    from edgekit.stages.images.students import build_student, map_sizes
 
     for size, smallest in ((8, 4), (28, 7), (32, 4)):
         model = build_student(Student(architecture=architecture, width=0.25, depth=0.4), (size, size, 1), 5)
@@ -177,7 +177,8 @@ def test_students_of_every_size_of_image(architecture: str) -> None:
 
 
 def test_the_loss_is_the_one_of_texts() -> None:
-    from edgekit.stages import image_training, keras_training
+    from edgekit.stages.images import training as image_training
+    from edgekit.stages.keras import training as keras_training
 
     random = np.random.default_rng(0)
     student, teacher = random.normal(size=(2, 5, 3)).astype(np.float32)
@@ -190,7 +191,8 @@ def test_the_loss_is_the_one_of_texts() -> None:
 
 
 def test_losses_over_maps(earlier: Earlier) -> None:
-    from edgekit.stages import image_losses, image_models
+    from edgekit.stages.images import losses as image_losses
+    from edgekit.stages.images import models as image_models
 
     teacher = image_models.load_model(earlier["teacher"].path)
     options = distill_keras.Options(losses={"response": 1.0, "hidden": 0.5, "similarity": 2.0})
@@ -250,7 +252,7 @@ def qat(source: Artifact, earlier: Earlier, work: Path, told: Any = None) -> Out
 def test_a_killed_training_goes_on_to_the_same_bytes(
     stage: str, student: tuple[Artifact, Outcome], earlier: Earlier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.stages import keras_loop
+    from edgekit.stages.keras import loop as keras_loop
 
     monkeypatch.setattr(keras_loop, "CHECKPOINT_SECONDS", 0.0)
 
@@ -323,8 +325,8 @@ def answers(folder: Path, dataset: Artifact, reader: str) -> np.ndarray[Any, Any
 def test_full_int8_answers_as_it_was_trained(
     rounded: tuple[Artifact, Artifact], earlier: Earlier, tmp_path: Path
 ) -> None:
-    from edgekit.stages import image_models
-    from edgekit.stages.image_rounding import Rounded
+    from edgekit.stages.images import models as image_models
+    from edgekit.stages.images.rounding import Rounded
 
     trained = image_models.load_model(rounded[1].path)
     wrapped = Rounded(trained)
@@ -345,7 +347,7 @@ def test_full_int8_answers_as_it_was_trained(
 def test_other_ways_keep_the_answers(
     stage: str, student: tuple[Artifact, Outcome], earlier: Earlier, tmp_path: Path
 ) -> None:
-    from edgekit.stages import image_models
+    from edgekit.stages.images import models as image_models
 
     images = image_classification.load(earlier["dataset"].path, "validation").images
     expected = image_models.predict(image_models.load_model(student[0].path), images)

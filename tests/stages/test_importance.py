@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_models import SHAPE, random_encoder, random_texts
 
-from edgekit.stages.token_splits import TokenSplit
+from edgekit.stages.text.splits import TokenSplit
 
 pytestmark = pytest.mark.heavy
 
@@ -21,7 +21,7 @@ def test_scores_equal_the_derivative_by_a_mask() -> None:
     import torch
     from torch.nn import functional
 
-    from edgekit.stages.importance import taylor_importance
+    from edgekit.stages.pruning.importance import taylor_importance
 
     model, data = random_encoder(SHAPE), split()
     scores = taylor_importance(model, data, 40)
@@ -46,7 +46,7 @@ def test_scores_equal_the_derivative_by_a_mask() -> None:
 def test_what_does_nothing_scores_nothing() -> None:
     import torch
 
-    from edgekit.stages.importance import taylor_importance
+    from edgekit.stages.pruning.importance import taylor_importance
 
     model = random_encoder(SHAPE)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_what_does_nothing_scores_nothing() -> None:
 def test_a_layer_that_adds_little_scores_little() -> None:
     import torch
 
-    from edgekit.stages.importance import taylor_importance
+    from edgekit.stages.pruning.importance import taylor_importance
 
     model = random_encoder(SHAPE.with_layers((SHAPE.layers[0],) * 3))
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_a_layer_that_adds_little_scores_little() -> None:
 
 
 def test_the_highest_scores_stay_in_their_order() -> None:
-    from edgekit.stages.importance import most_important
+    from edgekit.stages.pruning.importance import most_important
 
     assert most_important([0.1, 0.9, 0.5, 0.9], 2) == [1, 3]
     assert most_important([0.1, 0.9, 0.5, 0.2], 3) == [1, 2, 3]

@@ -13,9 +13,9 @@ import pytest
 from tiny_models import SHAPE, make_job, write_inputs
 
 from edgekit.shape import LayerShape, Shape
-from edgekit.stages import latency_table
-from edgekit.stages.budget import Sizes, cost_of, head_sizes, neuron_sizes
-from edgekit.stages.latency_table import LatencyTable, Place, measured_table, padded_lengths
+from edgekit.stages.pruning import latency_table
+from edgekit.stages.pruning.budget import Sizes, cost_of, head_sizes, neuron_sizes
+from edgekit.stages.pruning.latency_table import LatencyTable, Place, measured_table, padded_lengths
 from edgekit.steps import Prune
 
 WHOLE = SHAPE.with_layers((LayerShape(4, 8, 64),) * 3)
@@ -114,7 +114,7 @@ def test_shapes_are_measured_with_the_runtime_in_turns(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(("runtime", "file"), [("litert", "tflite"), ("openvino", "xml"), ("onnxruntime", "onnx")])
 def test_each_runtimes_toolchain_makes_int8_models(runtime: str, file: str, tmp_path: Path) -> None:
     from edgekit.ondevice.runtimes import load_runtime
-    from edgekit.stages.timed_models import make_model
+    from edgekit.stages.pruning.timed_models import make_model
 
     shape = replace(WHOLE, layers=WHOLE.layers[:1], embedding=16, vocabulary=20_000)
     sizes = []
@@ -168,7 +168,7 @@ def test_a_budget_of_latency_is_met_by_the_table(tmp_path: Path, monkeypatch: py
 def test_a_table_that_is_wrong_by_a_factor_is_put_right_by_measuring_the_shape(
     factor: float, measured: list[Mapping[str, Shape]], tmp_path: Path
 ) -> None:
-    from edgekit.stages.prune_cut import NEAR, OVER, Way, find
+    from edgekit.stages.pruning.cut import NEAR, OVER, Way, find
 
     shape = SHAPE.with_layers((LayerShape(12, 8, 640),) * 6)
     table = measured_table(tmp_path / "latency.json", shape, shape, {8: 1.0}, PLACE, told)

@@ -10,9 +10,9 @@ from tiny_models import SHAPE
 
 from edgekit import card
 from edgekit.errors import ConfigError
-from edgekit.stages.layer_checks import check_float_layers
-from edgekit.stages.layer_noise import Noise, check_names, layer_names, noise_rows, noise_table, worst_layers
-from edgekit.stages.nncf_words import NncfQuantize
+from edgekit.stages.int8.layer_checks import check_float_layers
+from edgekit.stages.int8.layer_noise import Noise, check_names, layer_names, noise_rows, noise_table, worst_layers
+from edgekit.stages.int8.nncf_words import NncfQuantize
 from edgekit.stages.quantize_tflite import Options as TfliteOptions
 from edgekit.steps import Distill, Prune, Quantize
 

@@ -10,8 +10,8 @@ import pytest
 
 from edgekit.errors import ConfigError
 from edgekit.recipe import load_recipe
-from edgekit.stages.layers import LayerMap, map_layers
-from edgekit.stages.loss_checks import check_losses
+from edgekit.stages.learning.checks import check_losses
+from edgekit.stages.learning.layers import LayerMap, map_layers
 from edgekit.steps import Augment, Distill, Losses, Prune, StepOptions
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 9,

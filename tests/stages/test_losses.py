@@ -39,7 +39,7 @@ def huber(x: float) -> float:
 def test_a_text_without_a_label_has_the_teachers_part_alone() -> None:
     import torch
 
-    from edgekit.stages.losses import distillation_loss
+    from edgekit.stages.learning.losses import distillation_loss
 
     student, teacher = tensors(normal(3, 4), normal(3, 4))
     labels = torch.tensor([2, -1, 0])
@@ -54,7 +54,7 @@ def test_a_text_without_a_label_has_the_teachers_part_alone() -> None:
 
 
 def test_hidden_is_the_mean_square_over_tokens_that_are_read() -> None:
-    from edgekit.stages.losses import hidden_loss
+    from edgekit.stages.learning.losses import hidden_loss
 
     own, wanted = normal(2, 5, 6), normal(2, 5, 6)
     squares = [float(((own[b, t] - wanted[b, t]) ** 2).mean()) for b, t in zip(*np.nonzero(MASK), strict=True)]
@@ -63,7 +63,7 @@ def test_hidden_is_the_mean_square_over_tokens_that_are_read() -> None:
 
 
 def test_attention_compares_what_a_token_reads() -> None:
-    from edgekit.stages.losses import attention_loss
+    from edgekit.stages.learning.losses import attention_loss
 
     own, wanted = (softmax(np.where(MASK[:, None, :] == 1, normal(2, 5, 5), -np.inf)) for _ in range(2))
     total = 0.0
@@ -75,7 +75,7 @@ def test_attention_compares_what_a_token_reads() -> None:
 
 
 def test_value_relation_cuts_any_widths_into_the_same_relation_heads() -> None:
-    from edgekit.stages.losses import value_relation_loss
+    from edgekit.stages.learning.losses import value_relation_loss
 
     own, wanted, heads = normal(2, 5, 8), normal(2, 5, 12), 4
 
@@ -97,7 +97,7 @@ def test_value_relation_cuts_any_widths_into_the_same_relation_heads() -> None:
     ("student", "teacher", "most", "heads"), [(384, 384, 12, 12), (256, 384, 12, 8), (32, 48, 4, 4), (7, 12, 12, 1)]
 )
 def test_relation_heads_divide_both_widths(student: int, teacher: int, most: int, heads: int) -> None:
-    from edgekit.stages.losses import relation_heads
+    from edgekit.stages.learning.losses import relation_heads
 
     assert relation_heads(student, teacher, most) == heads
 
@@ -105,7 +105,7 @@ def test_relation_heads_divide_both_widths(student: int, teacher: int, most: int
 def test_distance_by_hand() -> None:
     import torch
 
-    from edgekit.stages.losses import distance_loss
+    from edgekit.stages.learning.losses import distance_loss
 
     # a triangle of sides 3, 4, 5, whose mean is 4, and three points on a line at 1, 1, 2, whose mean is 4 / 3
     student = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])  # pairs 01, 02, 12: 3, 4, 5
@@ -116,7 +116,7 @@ def test_distance_by_hand() -> None:
 
 
 def test_angle_equals_the_sum_over_all_triples() -> None:
-    from edgekit.stages.losses import angle_loss
+    from edgekit.stages.learning.losses import angle_loss
 
     own, wanted = normal(5, 3), normal(5, 7)
 
@@ -134,7 +134,7 @@ def test_texts_that_coincide_have_no_angle_and_leave_the_gradient_small(side: st
     """The triples that have no arm between the two texts count as ever, and they alone."""
     import torch
 
-    from edgekit.stages.losses import angle_loss
+    from edgekit.stages.learning.losses import angle_loss
 
     own, wanted = normal(6, 3), normal(6, 7)
     for x in (own,) * (side != "teacher") + (wanted,) * (side != "student"):
@@ -159,7 +159,7 @@ def test_texts_that_coincide_have_no_angle_and_leave_the_gradient_small(side: st
 def test_similarity_by_hand() -> None:
     import torch
 
-    from edgekit.stages.losses import similarity_loss
+    from edgekit.stages.learning.losses import similarity_loss
 
     student = torch.eye(2)  # X X^T is the identity, its rows have length 1
     teacher = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])  # all ones; rows of length 1: 1 / sqrt(2)
@@ -171,7 +171,7 @@ def test_similarity_by_hand() -> None:
 def test_a_loss_is_0_where_both_are_one_and_its_gradient_leads_there(name: str) -> None:
     import torch
 
-    from edgekit.stages import losses
+    from edgekit.stages.learning import losses
 
     (mask,) = tensors(MASK)
     values, maps, texts = normal(2, 5, 8), normal(2, 5, 5), normal(6, 4)
@@ -199,7 +199,7 @@ def test_a_loss_is_0_where_both_are_one_and_its_gradient_leads_there(name: str) 
 def test_few_texts_and_equal_texts_have_a_finite_loss_and_gradient(count: int) -> None:
     import torch
 
-    from edgekit.stages import losses
+    from edgekit.stages.learning import losses
 
     for call in (losses.distance_loss, losses.angle_loss, losses.similarity_loss):
         student = torch.ones(count, 3, requires_grad=True)

@@ -16,7 +16,7 @@ from tiny_text import ENOUGH, make_job, tiny_texts, write_dataset, write_hf
 from edgekit.artifact import Artifact
 from edgekit.errors import ConfigError
 from edgekit.stages import distill_torch, teacher_hf
-from edgekit.stages.vocabulary import make_wordpiece
+from edgekit.stages.text.vocabulary import make_wordpiece
 from edgekit.steps import Augment
 from edgekit.tasks.columns import FOUND
 
@@ -46,7 +46,7 @@ def write_unlabelled(path: Path, texts: list[str]) -> Path:
 
 def write_words(folder: Path, words: tuple[str, ...]) -> Path:
     """An encoder whose WordPiece tokenizer has these tokens besides the special ones."""
-    from edgekit.stages.encoder import save_encoder
+    from edgekit.stages.network.encoder import save_encoder
 
     folder.mkdir()
     content = make_wordpiece([], 5)
@@ -81,9 +81,9 @@ def test_the_logits_of_several_teachers_are_averaged(earlier: dict[str, Artifact
 
 
 def test_both_teachers_answer_the_texts_without_labels(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages.more_texts import add_texts, find_more_texts
-    from edgekit.stages.token_splits import read_split
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.text.more_texts import add_texts, find_more_texts
+    from edgekit.stages.text.splits import read_split
+    from edgekit.stages.text.tokens import load_tokenizer
 
     dataset = earlier["dataset"].path
     held_out = [
@@ -111,8 +111,8 @@ def test_both_teachers_answer_the_texts_without_labels(tmp_path: Path, earlier: 
 
 
 def test_a_copy_differs_in_whole_words_by_the_given_shares(earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages.more_texts import augment, nearest_words
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.text.more_texts import augment, nearest_words
+    from edgekit.stages.text.tokens import load_tokenizer
 
     folder = earlier["teacher"].path
     texts = [f"  A {text}, with  more" for text, _ in tiny_texts(300, 4)]
@@ -141,8 +141,8 @@ def test_a_copy_differs_in_whole_words_by_the_given_shares(earlier: dict[str, Ar
 def test_the_nearest_word_has_the_nearest_vector(earlier: dict[str, Artifact]) -> None:
     from safetensors.numpy import load_file
 
-    from edgekit.stages.more_texts import NEIGHBOURS, nearest_words
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.text.more_texts import NEIGHBOURS, nearest_words
+    from edgekit.stages.text.tokens import load_tokenizer
 
     folder = earlier["teacher"].path
     tokenizer = load_tokenizer(folder / "tokenizer.json", 16)
@@ -157,8 +157,8 @@ def test_the_nearest_word_has_the_nearest_vector(earlier: dict[str, Artifact]) -
 def test_copies_that_change_nothing_or_say_what_is_held_out_are_left_out(
     tmp_path: Path, earlier: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.stages import more_texts
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.text import more_texts
+    from edgekit.stages.text.tokens import load_tokenizer
 
     texts = [text for text, _ in tiny_texts(2, 0)]
     (held_out, _), *_ = tiny_texts(32, 1)
@@ -178,9 +178,9 @@ def alone(place: Path, teacher: Artifact) -> Artifact:
 
 
 def test_each_teacher_reads_a_masked_word_as_its_own_mask(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages.more_texts import add_texts, find_more_texts
-    from edgekit.stages.token_splits import read_split
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.text.more_texts import add_texts, find_more_texts
+    from edgekit.stages.text.splits import read_split
+    from edgekit.stages.text.tokens import load_tokenizer
 
     folder = tmp_path / "teachers"
     shutil.copytree(earlier["teacher"].path, folder)
@@ -205,7 +205,7 @@ def test_each_teacher_reads_a_masked_word_as_its_own_mask(tmp_path: Path, earlie
 
 
 def test_teachers_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    from edgekit.stages.more_texts import teacher_folders
+    from edgekit.stages.text.more_texts import teacher_folders
 
     roles = ["teacher", *(f"teacher {at}" for at in range(2, 13))]
     inputs = {role: tmp_path / role for role in sorted([*roles, "data", "student"], reverse=True)}
@@ -216,7 +216,7 @@ def test_teachers_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_a_killed_step_goes_on_with_the_same_texts_and_bytes(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages import more_texts
+    from edgekit.stages.text import more_texts
 
     file = write_unlabelled(tmp_path / "more.jsonl", [f"{text} quartz" for text, _ in tiny_texts(20, 8)])
     inputs = {"unlabelled": file}
@@ -247,7 +247,7 @@ def test_a_killed_step_goes_on_with_the_same_texts_and_bytes(tmp_path: Path, ear
 
 
 def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages.more_texts import augment
+    from edgekit.stages.text.more_texts import augment
 
     known = write_unlabelled(tmp_path / "known.jsonl", [text for text, _ in tiny_texts(96, 0)])
     job = make_job(tmp_path, earlier, {"unlabelled": known})

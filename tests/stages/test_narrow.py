@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_models import SHAPE, random_encoder, random_texts
 
-from edgekit.stages.token_splits import TokenSplit
+from edgekit.stages.text.splits import TokenSplit
 
 pytestmark = pytest.mark.heavy
 
@@ -20,7 +20,7 @@ def split() -> TokenSplit:
 
 
 def answers(model: Any) -> Any:
-    from edgekit.stages.encoder import predict
+    from edgekit.stages.network.encoder import predict
 
     assert sum(p.numel() for p in model.parameters()) == model.shape.parameters
     return predict(model, split().token_ids)
@@ -30,8 +30,8 @@ def test_what_the_others_held_is_guessed_from_what_stays(monkeypatch: pytest.Mon
     """The last coordinates are sums of others wherever they are read, and the norms know no others: nothing is lost."""
     import torch
 
-    from edgekit.stages import narrow
-    from edgekit.stages.shrink import keep_hidden
+    from edgekit.stages.network import narrow
+    from edgekit.stages.network.shrink import keep_hidden
 
     model = random_encoder(SHAPE)
     mixed = torch.randn(8, 32, generator=torch.Generator().manual_seed(1)) * 0.3
@@ -61,7 +61,7 @@ def test_coordinates_are_chosen_by_what_the_loss_would_lose() -> None:
     import torch
     from torch.nn import functional
 
-    from edgekit.stages.narrow import coordinate_scores, points
+    from edgekit.stages.network.narrow import coordinate_scores, points
 
     model, data = random_encoder(SHAPE), split()
     found, _ = coordinate_scores(model, data, 20)
@@ -85,7 +85,7 @@ def test_coordinates_are_chosen_by_what_the_loss_would_lose() -> None:
 def test_token_vectors_of_a_low_rank_lose_nothing() -> None:
     import torch
 
-    from edgekit.stages.factorise import factorise
+    from edgekit.stages.network.factorise import factorise
 
     model = random_encoder(SHAPE)
     generator = torch.Generator().manual_seed(2)
@@ -106,7 +106,7 @@ def test_frequent_tokens_lose_least() -> None:
     """The best matrix of that rank by a weighted singular value decomposition, computed in another way."""
     import torch
 
-    from edgekit.stages.factorise import factorise
+    from edgekit.stages.network.factorise import factorise
 
     model = random_encoder(SHAPE)
     token_ids = [[1, 1, 1, 2], [1, 2, 3], [59]]

@@ -14,7 +14,7 @@ from tiny_models import SHAPE, artifact, make_job, random_encoder, write_inputs
 from edgekit.artifact import Artifact
 from edgekit.errors import ConfigError, StageError
 from edgekit.stages import convert_openvino, quantize_nncf, quantize_nncf_torch, sparsify_nncf
-from edgekit.stages.layer_noise import Noise, layer_names
+from edgekit.stages.int8.layer_noise import Noise, layer_names
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("one_thread")]
 
@@ -88,7 +88,7 @@ def test_the_only_int8_layer_is_as_noisy_in_the_model_as_alone_and_as_numpy_says
     weights = constants(one.path, [SHAPE.layers[0].ffn, SHAPE.hidden], "i8")
     assert len(weights) == 1
     assert not [op for op in operators(one.path) if "smooth" in op.get_friendly_name()]
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     bias = load_encoder(made["teacher"].path).layers[0].up.bias.detach().numpy()
     assert any(np.array_equal(b.ravel(), bias) for b in constants(one.path, [1, 1, SHAPE.layers[0].ffn], "f32"))
@@ -199,7 +199,7 @@ def test_a_killed_training_with_roundings_goes_on_to_the_same_bytes(
 def test_an_ir_that_answers_otherwise_than_the_trained_model_is_refused(
     made: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.stages import ir_noise, qat_nncf
+    from edgekit.stages.int8 import ir_noise, qat_nncf
 
     def without_steps(model: Any) -> Any:
         """An IR whose INT8 is coarser than what was trained."""
@@ -222,7 +222,7 @@ def test_an_ir_that_answers_otherwise_than_the_trained_model_is_refused(
 
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_magnitude_takes_the_smallest_weights_of_each_matrix_or_of_all(scope: str) -> None:
-    from edgekit.stages.masks import magnitude_masks
+    from edgekit.stages.pruning.masks import magnitude_masks
 
     model = random_encoder(SHAPE)
     with_scale = dict(model.named_parameters())
@@ -249,7 +249,7 @@ def test_magnitude_takes_the_smallest_weights_of_each_matrix_or_of_all(scope: st
 def test_the_lowest_scores_go_in_each_tensor_or_over_all() -> None:
     import torch
 
-    from edgekit.stages.masks import lowest
+    from edgekit.stages.pruning.masks import lowest
 
     scores = {"a": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "b": torch.tensor([5.0, 6.0, 7.0, 0.0])}
     local, over_all = lowest(scores, 0.5, "local"), lowest(scores, 0.5, "global")
@@ -263,7 +263,7 @@ def test_the_lowest_scores_go_in_each_tensor_or_over_all() -> None:
 def test_regularisation_finds_weights_that_magnitude_would_keep_and_resumes(
     made: dict[str, Artifact], tmp_path: Path
 ) -> None:
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     how = {**SPARSE, "method": "regularisation", "scope": "global", "sparsity": 0.5, "epochs": 4.0}
     whole = run(sparsify_nncf, made["teacher"], tmp_path / "whole", made, **how)

@@ -18,7 +18,7 @@ from edgekit.artifact import Artifact, Job
 from edgekit.errors import ConfigError
 from edgekit.shape import LayerShape
 from edgekit.stages import distill_torch
-from edgekit.stages.token_splits import TokenSplit
+from edgekit.stages.text.splits import TokenSplit
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("one_thread")]
 
@@ -40,8 +40,8 @@ def options(**changes: object) -> distill_torch.Options:
 
 def inputs_of(earlier: dict[str, Artifact], tokenizer_of: Path | None = None) -> tuple[Any, list[str], TokenSplit]:
     """A tokenizer, the training texts, and their split."""
-    from edgekit.stages.token_splits import read_split
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.text.splits import read_split
+    from edgekit.stages.text.tokens import load_tokenizer
     from edgekit.tasks.text_classification import load
 
     tokenizer = load_tokenizer((tokenizer_of or earlier["teacher"].path) / "tokenizer.json", 16)
@@ -53,7 +53,7 @@ def losses_of(student: Any, objective: Any, training: TokenSplit) -> float:
     """The objective's mean over the whole split, without dropout."""
     import torch
 
-    from edgekit.stages.tokens import inference_batches, pad
+    from edgekit.stages.text.tokens import inference_batches, pad
 
     student.eval()
     with torch.no_grad():
@@ -67,14 +67,14 @@ def losses_of(student: Any, objective: Any, training: TokenSplit) -> float:
 def objective_of(
     student: Any, tokenizer: Any, texts: list[str], training: TokenSplit, chosen: distill_torch.Options, job: Job
 ) -> Any:
-    from edgekit.stages.objective import make_objective, teacher_tokens
+    from edgekit.stages.learning.objective import make_objective, teacher_tokens
 
     return make_objective(student, teacher_tokens(tokenizer, texts, chosen, job), training, chosen, job)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_trained_alone_lowers_itself(tmp_path: Path, earlier: dict[str, Artifact], name: str) -> None:
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
 
     tokenizer, texts, training = inputs_of(earlier)
     student = random_encoder(SMALLER, 5)
@@ -116,8 +116,8 @@ def test_the_whole_sum_equals_one_computed_from_traces_taken_by_hand(
     """Over one padded batch: which weight, alpha and temperature go where, which layers, which tokens count."""
     import torch
 
-    from edgekit.stages.encoder import load_encoder
-    from edgekit.stages.tokens import pad
+    from edgekit.stages.network.encoder import load_encoder
+    from edgekit.stages.text.tokens import pad
 
     tokenizer, texts, training = inputs_of(earlier)
     student, teacher = random_encoder(SMALLER, 5).eval(), load_encoder(earlier["teacher"].path)
@@ -173,7 +173,7 @@ def test_the_whole_sum_equals_one_computed_from_traces_taken_by_hand(
 
 
 def label_loss(student: Any, training: TokenSplit) -> float:
-    from edgekit.stages.encoder import predict
+    from edgekit.stages.network.encoder import predict
 
     logits = predict(student, training.token_ids, 16).astype(np.float64)
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -184,7 +184,7 @@ def test_the_teacher_itself_as_student_has_nothing_to_learn_from_its_insides(
     tmp_path: Path, earlier: dict[str, Artifact]
 ) -> None:
     """With the same tensors on both sides each loss is 0: mask, layers and heads are matched rightly."""
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     tokenizer, texts, training = inputs_of(earlier)
     student = load_encoder(earlier["teacher"].path)
@@ -211,8 +211,8 @@ def test_the_teacher_goes_up_only_as_far_as_it_is_looked_at(tmp_path: Path, earl
 def test_a_resumed_training_with_every_loss_writes_the_same_bytes(
     tmp_path: Path, earlier: dict[str, Artifact], precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.stages import training
-    from edgekit.stages.encoder import save_encoder
+    from edgekit.stages.learning import loop as training
+    from edgekit.stages.network.encoder import save_encoder
 
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     folder = tmp_path / "student"
@@ -238,8 +238,8 @@ def test_a_resumed_training_with_every_loss_writes_the_same_bytes(
 
 def test_tokens_are_compared_by_their_names(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
     """A student may number its tokens otherwise; the teacher reads the same words by its own numbers."""
-    from edgekit.stages import objective
-    from edgekit.stages.tokens import encode, load_tokenizer
+    from edgekit.stages.learning import objective
+    from edgekit.stages.text.tokens import encode, load_tokenizer
 
     path = earlier["teacher"].path / "tokenizer.json"
     content = json.loads(path.read_text())
@@ -254,7 +254,7 @@ def test_tokens_are_compared_by_their_names(tmp_path: Path, earlier: dict[str, A
 
 
 def test_misfits_are_refused_before_any_training(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
-    from edgekit.stages.encoder import save_encoder
+    from edgekit.stages.network.encoder import save_encoder
 
     teacher = earlier["teacher"]
     job = make_job(tmp_path, earlier)

@@ -21,7 +21,9 @@ from edgekit.bundle import Bundle, pack
 from edgekit.errors import ConfigError, StageError
 from edgekit.ondevice import verify
 from edgekit.ondevice.infer import Predictor
-from edgekit.stages import convert_onnx, onnx_model, onnx_noise, quantize_half, quantize_onnx, validate
+from edgekit.stages import convert_onnx, quantize_half, quantize_onnx, validate
+from edgekit.stages.files import onnx_model
+from edgekit.stages.int8 import onnx_noise
 
 ROOT = Path(__file__).parents[2]
 BUCKETS = (4, 8, 16)
@@ -77,7 +79,7 @@ def read(made: Artifact) -> Any:
 
 
 def test_the_onnx_answers_as_torch_does(made: dict[str, Artifact]) -> None:
-    from edgekit.stages.encoder import load_encoder, predict
+    from edgekit.stages.network.encoder import load_encoder, predict
 
     texts = random_texts([1, 3, 4, 5, 9, 16])
     expected = predict(load_encoder(made["teacher"].path), texts, batch_size=1)
@@ -124,7 +126,7 @@ def test_exporting_leaves_torch_as_it_was(made: dict[str, Artifact], tmp_path: P
 def test_a_conversion_that_answers_otherwise_is_refused(
     made: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.stages import encoder
+    from edgekit.stages.network import encoder
 
     other = encoder.predict
     monkeypatch.setattr(encoder, "predict", lambda *what, **how: other(*what, **how) + 0.001)

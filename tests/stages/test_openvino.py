@@ -25,7 +25,7 @@ from edgekit.ondevice import verify
 from edgekit.ondevice.errors import OnDeviceError
 from edgekit.ondevice.infer import Predictor
 from edgekit.stages import convert_openvino, quantize_nncf, sparsify_nncf, validate
-from edgekit.stages.calibration import calibration_rows
+from edgekit.stages.int8.calibration import calibration_rows
 
 ROOT = Path(__file__).parents[2]
 BUCKETS = (4, 8, 16)
@@ -70,7 +70,7 @@ def answers(ir: Path, texts: list[list[int]], buckets: tuple[int, ...] = BUCKETS
 
 @pytest.mark.heavy
 def test_the_ir_answers_as_torch_does(made: dict[str, Artifact]) -> None:
-    from edgekit.stages.encoder import load_encoder, predict
+    from edgekit.stages.network.encoder import load_encoder, predict
 
     texts = random_texts([1, 3, 4, 5, 9, 16])
     expected = predict(load_encoder(made["teacher"].path), texts, batch_size=1)
@@ -87,7 +87,7 @@ def test_the_ir_answers_as_torch_does(made: dict[str, Artifact]) -> None:
 def test_a_conversion_that_answers_otherwise_is_refused(
     made: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.stages import encoder
+    from edgekit.stages.network import encoder
 
     other = encoder.predict
 
@@ -457,7 +457,7 @@ def test_a_device_that_is_not_there_is_named(made: dict[str, Artifact]) -> None:
 
 @pytest.mark.heavy
 def test_sparsity_is_what_was_asked_for_and_survives_training(made: dict[str, Artifact], tmp_path: Path) -> None:
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     options = {"max_tokens": 16, "sparsity": 0.6, "epochs": 1.0, "batch_size": 16, "precision": "float32"}
     sparse = run(sparsify_nncf, made["teacher"], tmp_path / "sparse", made, **options)

@@ -13,7 +13,7 @@ import tiny_text
 from edgekit.errors import ConfigError
 from edgekit.shape import read_shape
 from edgekit.stages.dataset_text import Options, run
-from edgekit.stages.tokens import encode, load_tokenizer, pad, pair_separator
+from edgekit.stages.text.tokens import encode, load_tokenizer, pad, pair_separator
 from edgekit.tables import read_table
 from edgekit.tasks.columns import Columns, Wanted, find_columns, unlabelled_texts
 
@@ -148,8 +148,8 @@ def pairs_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, li
 
 @pytest.mark.heavy
 def test_an_encoder_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_path: Path) -> None:
-    from edgekit.stages.encoder import load_encoder, predict, save_encoder
-    from edgekit.stages.shrink import keep_tokens
+    from edgekit.stages.network.encoder import load_encoder, predict, save_encoder
+    from edgekit.stages.network.shrink import keep_tokens
 
     folder, tokenizer, ids, expected = pairs_model
     single = predict(load_encoder(folder), ids)
@@ -165,9 +165,9 @@ def test_an_encoder_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_
 
 @pytest.mark.heavy
 def test_a_twin_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_path: Path) -> None:
-    from edgekit.stages import twin
-    from edgekit.stages.encoder import load_encoder
-    from edgekit.stages.tflite import convert
+    from edgekit.stages.keras import twin
+    from edgekit.stages.keras.tflite import convert
+    from edgekit.stages.network.encoder import load_encoder
 
     folder, tokenizer, ids, expected = pairs_model
     encoder = load_encoder(folder, separator=pair_separator(tokenizer, folder))
@@ -190,7 +190,7 @@ def test_a_twin_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_path
 def test_an_ir_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_path: Path) -> None:
     from edgekit.ondevice.runtimes import openvino as runtime
     from edgekit.stages.convert_openvino import convert, save_ir
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     folder, tokenizer, ids, expected = pairs_model
     encoder = load_encoder(folder, separator=pair_separator(tokenizer, folder))
@@ -204,8 +204,8 @@ def test_an_ir_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_path:
 def test_onnx_of_pairs_answers_as_transformers_does(pairs_model: Any, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from edgekit.stages.encoder import load_encoder
-    from edgekit.stages.onnx_model import export, fold, write_model
+    from edgekit.stages.files.onnx_model import export, fold, write_model
+    from edgekit.stages.network.encoder import load_encoder
 
     folder, tokenizer, ids, expected = pairs_model
     export(load_encoder(folder, separator=pair_separator(tokenizer, folder)), tmp_path / "model.onnx")
@@ -224,8 +224,8 @@ def test_other_architectures_are_told_token_types_where_they_have_them(
     import torch
     import transformers as hf
 
-    from edgekit.stages.encoder import predict
-    from edgekit.stages.hf_model import load_hf_classifier, save_hf_classifier
+    from edgekit.stages.network.encoder import predict
+    from edgekit.stages.network.hf_model import load_hf_classifier, save_hf_classifier
 
     tiny_text.write_tokenizer(tmp_path / "tokenizer.json")
     tokenizer = load_tokenizer(tmp_path / "tokenizer.json", 24)

@@ -16,9 +16,9 @@ from edgekit.artifact import Artifact
 from edgekit.errors import ConfigError
 from edgekit.shape import LayerShape, Shape
 from edgekit.stages import prune_torch, teacher_hf
-from edgekit.stages.layers import kept_count
-from edgekit.stages.prune_checks import check_pruning
+from edgekit.stages.learning.layers import kept_count
 from edgekit.stages.prune_torch import Options
+from edgekit.stages.pruning.checks import check_pruning
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_the_stream_and_the_token_vectors_become_narrower_and_the_student_recove
 @pytest.mark.heavy
 def test_a_vocabulary_cut_alone_changes_no_answer(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
     """One step at next to no rate, of which the start is kept: what remains is the cut."""
-    from edgekit.stages.encoder import load_encoder, predict
-    from edgekit.stages.tokens import encode, load_tokenizer
+    from edgekit.stages.network.encoder import load_encoder, predict
+    from edgekit.stages.text.tokens import encode, load_tokenizer
     from edgekit.tasks.text_classification import load
 
     job = make_job(tmp_path, earlier)
@@ -123,7 +123,7 @@ def test_recovery_takes_every_loss_over_a_cut_vocabulary(
     tmp_path: Path, earlier: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pruned student numbers its tokens anew; the teacher reads the same words by its own numbers."""
-    from edgekit.stages import objective
+    from edgekit.stages.learning import objective
 
     made: list[Any] = []
     monkeypatch.setattr(
@@ -152,7 +152,7 @@ def test_recovery_takes_every_loss_over_a_cut_vocabulary(
 def test_the_least_important_goes(tmp_path: Path, earlier: dict[str, Artifact]) -> None:
     import torch
 
-    from edgekit.stages.encoder import load_encoder, save_encoder
+    from edgekit.stages.network.encoder import load_encoder, save_encoder
 
     teacher, crippled = earlier["teacher"], tmp_path / "crippled"
     crippled.mkdir()
@@ -232,7 +232,7 @@ def test_a_budget_keeps_what_matters_where_layers_differ(tmp_path: Path, earlier
     """Layers 1 and 3 do nothing but norm what is normed: their smallest size stays at most, of the others all."""
     import torch
 
-    from edgekit.stages.encoder import load_encoder, save_encoder
+    from edgekit.stages.network.encoder import load_encoder, save_encoder
 
     idle = tmp_path / "idle"
     idle.mkdir()
@@ -276,7 +276,8 @@ class Killed(Exception):
 def test_a_build_that_was_killed_between_and_within_rounds_writes_the_same_bytes(
     tmp_path: Path, earlier: dict[str, Artifact], budget: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.stages import sensitivity, training
+    from edgekit.stages.learning import loop as training
+    from edgekit.stages.pruning import sensitivity
 
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     chosen = options(**budget, hidden=0.75, embedding=8, vocabulary="corpus", rounds=2, epochs=1.0)

@@ -15,14 +15,14 @@ TEXTS = random_texts([12, 5, 9])
 
 
 def answers(model: Any, texts: list[list[int]] = TEXTS) -> Any:
-    from edgekit.stages.encoder import predict
+    from edgekit.stages.network.encoder import predict
 
     assert sum(p.numel() for p in model.parameters()) == model.shape.parameters
     return predict(model, texts)
 
 
 def test_layers_positions_and_tokens_that_stay_compute_what_they_did() -> None:
-    from edgekit.stages.shrink import keep_layers, keep_positions, keep_tokens
+    from edgekit.stages.network.shrink import keep_layers, keep_positions, keep_tokens
 
     model = random_encoder(replace(SHAPE, pad_id=3))
     assert np.array_equal(answers(keep_positions(model, 12)), answers(model))
@@ -43,7 +43,7 @@ def test_layers_positions_and_tokens_that_stay_compute_what_they_did() -> None:
 def test_heads_and_neurons_that_did_nothing_are_not_missed() -> None:
     import torch
 
-    from edgekit.stages.shrink import keep_heads, keep_neurons
+    from edgekit.stages.network.shrink import keep_heads, keep_neurons
 
     model = random_encoder(SHAPE)
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_heads_and_neurons_that_did_nothing_are_not_missed() -> None:
 def test_the_old_encoder_stays_as_it_was() -> None:
     import torch
 
-    from edgekit.stages.shrink import keep_layers
+    from edgekit.stages.network.shrink import keep_layers
 
     model = random_encoder(SHAPE)
     before = answers(model)
@@ -79,7 +79,7 @@ def test_a_narrower_stream_computes_what_the_wide_one_does_with_the_others_at_ze
     import torch
     from torch.nn.functional import layer_norm
 
-    from edgekit.stages.shrink import keep_hidden
+    from edgekit.stages.network.shrink import keep_hidden
 
     model, kept, of_head = random_encoder(replace(SHAPE, embedding=embedding)), [0, 3, *range(5, 35)], range(8, 40)
     narrow = keep_hidden(model, kept, of_head)

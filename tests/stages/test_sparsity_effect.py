@@ -13,7 +13,7 @@ from tiny_text import write_hf
 
 from edgekit.cli import cli
 from edgekit.shape import read_shape
-from edgekit.stages.sparsity_effect import archived, clustered, dense_share, effect_notes
+from edgekit.stages.pruning.sparsity_effect import archived, clustered, dense_share, effect_notes
 from edgekit.steps import Cluster, Quantize, Sparsify
 
 

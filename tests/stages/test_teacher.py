@@ -51,7 +51,7 @@ def test_a_classifier_is_taken_as_it_is(tmp_path: Path, family: str) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from edgekit.stages.tokens import encode, load_tokenizer
+    from edgekit.stages.text.tokens import encode, load_tokenizer
 
     folder = write_hf(tmp_path / "hf", family)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
@@ -141,8 +141,8 @@ def test_the_sample_task_trains_its_own_teacher(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.heavy
 @pytest.mark.usefixtures("one_thread")
 def test_a_tokenizer_is_made_from_vocab_txt(tmp_path: Path, shared_data: Callable[[str], Path]) -> None:
-    from edgekit.stages.hf_model import write_tokenizer
-    from edgekit.stages.tokens import encode, load_tokenizer
+    from edgekit.stages.network.hf_model import write_tokenizer
+    from edgekit.stages.text.tokens import encode, load_tokenizer
 
     real = shared_data("models/minilm-sst2")
     for source, name in ((real, "config.json"), (shared_data("models/bert_vocab"), "vocab.txt")):

@@ -18,7 +18,7 @@ def tensors(*arrays: Any) -> list[Any]:
 
 
 def test_values_by_hand() -> None:
-    from edgekit.stages.losses import value_distillation_loss, value_loss
+    from edgekit.stages.learning.losses import value_distillation_loss, value_loss
 
     student, teacher, labels = tensors([[1.0], [2.0], [-1.0]], [[0.0], [2.5], [-1.0]], [[3.0], [math.nan], [0.0]])
     assert float(value_loss(student, labels)) == pytest.approx((4 + 0 + 1) / 3)
@@ -27,7 +27,7 @@ def test_values_by_hand() -> None:
 
 
 def test_a_text_without_a_value_has_no_gradient() -> None:
-    from edgekit.stages.losses import set_loss, value_loss
+    from edgekit.stages.learning.losses import set_loss, value_loss
 
     for loss, width in ((value_loss, 1), (set_loss, 3)):
         (values,) = tensors([[1.0] * width, [2.0] * width])
@@ -61,7 +61,7 @@ def _of_sets(temperature: float, alpha: float, response: float) -> float:
 
 
 def test_several_labels_by_hand() -> None:
-    from edgekit.stages.losses import set_distillation_loss, set_loss
+    from edgekit.stages.learning.losses import set_distillation_loss, set_loss
 
     student, teacher, labels = tensors(STUDENT, TEACHER, LABELS)
     assert float(set_loss(student, labels)) == pytest.approx(_of_sets(1.0, 0.0, 1.0), rel=1e-5)
@@ -71,15 +71,15 @@ def test_several_labels_by_hand() -> None:
 
 
 def test_large_logits_stay_finite() -> None:
-    from edgekit.stages.losses import set_distillation_loss
+    from edgekit.stages.learning.losses import set_distillation_loss
 
     student, teacher, labels = tensors([[300.0, -300.0]], [[-300.0, 300.0]], [[1.0, 0.0]])
     assert float(set_distillation_loss(student, teacher, labels, 1.0, 1.0)) == pytest.approx(300)
 
 
 def test_keras_computes_the_same() -> None:
-    from edgekit.stages import losses
-    from edgekit.stages.keras_goals import set_distillation_loss, value_distillation_loss
+    from edgekit.stages.keras.goals import set_distillation_loss, value_distillation_loss
+    from edgekit.stages.learning import losses
 
     random = np.random.default_rng(5)
     for width in (1, 4):
@@ -94,8 +94,8 @@ def test_keras_computes_the_same() -> None:
 
 
 def test_labels_of_texts_without_any() -> None:
-    from edgekit.stages.text_losses import unknown_labels
-    from edgekit.stages.token_splits import TokenSplit
+    from edgekit.stages.learning.text_losses import unknown_labels
+    from edgekit.stages.text.splits import TokenSplit
 
     ids = unknown_labels(TokenSplit([[1]], np.array([3])), 2)
     assert ids.tolist() == [-1, -1] and ids.dtype == np.int64
@@ -104,9 +104,9 @@ def test_labels_of_texts_without_any() -> None:
 
 
 def test_the_loss_of_a_split_is_that_of_its_task() -> None:
-    from edgekit.stages import losses
-    from edgekit.stages.text_losses import by_label_loss, by_text_loss
-    from edgekit.stages.token_splits import TokenSplit
+    from edgekit.stages.learning import losses
+    from edgekit.stages.learning.text_losses import by_label_loss, by_text_loss
+    from edgekit.stages.text.splits import TokenSplit
     from edgekit.steps import Distill, Teacher
 
     student, teacher, labels = (np.array(x, np.float32) for x in (STUDENT, TEACHER, LABELS))

@@ -16,7 +16,7 @@ from tiny_models import SHAPE, artifact, make_job, random_encoder, random_texts,
 from edgekit.artifact import Artifact, Outcome
 from edgekit.errors import StageError
 from edgekit.stages import convert_tflite, quantize_tflite
-from edgekit.stages.tflite import on_grid, round_to_int8
+from edgekit.stages.keras.tflite import on_grid, round_to_int8
 
 BUCKETS = (4, 8, 16)
 
@@ -62,7 +62,7 @@ def answers(model: Path, token_ids: list[list[int]], tokens: int) -> np.ndarray[
 
 
 def expected(source: Artifact, token_ids: list[list[int]]) -> np.ndarray[Any, Any]:
-    from edgekit.stages import twin
+    from edgekit.stages.keras import twin
 
     return twin.predict(twin.compiled(twin.load_twin(source.path)[0]), token_ids, 0)
 
@@ -122,7 +122,7 @@ def stored(model: Path) -> dict[tuple[int, ...], list[tuple[np.ndarray[Any, Any]
 def test_weights_and_token_vectors_are_int8_with_a_scale_per_channel(
     source: Artifact, int8: tuple[Path, Outcome]
 ) -> None:
-    from edgekit.stages import twin
+    from edgekit.stages.keras import twin
 
     model = twin.load_twin(source.path)[0]
     matrices = stored(int8[0])
@@ -138,7 +138,7 @@ def test_weights_and_token_vectors_are_int8_with_a_scale_per_channel(
 
 @pytest.mark.heavy
 def test_narrow_token_vectors_and_what_widens_them_are_int8(tmp_path: Path) -> None:
-    from edgekit.stages import tflite, twin
+    from edgekit.stages.keras import tflite, twin
 
     (tmp_path / "tokenizer.json").write_text("{}")
     model = random_encoder(replace(SHAPE, embedding=32))
@@ -159,7 +159,7 @@ def test_narrow_token_vectors_and_what_widens_them_are_int8(tmp_path: Path) -> N
 
 @pytest.mark.heavy
 def test_signatures_share_their_weights(source: Artifact, int8: tuple[Path, Outcome], tmp_path: Path) -> None:
-    from edgekit.stages import tflite, twin
+    from edgekit.stages.keras import tflite, twin
 
     shape = SHAPE
     model = twin.build_twin(shape, 16)

@@ -13,7 +13,7 @@ from tiny_models import SHAPE, artifact, make_job, random_encoder, write_inputs,
 
 from edgekit.artifact import Artifact, Job, Outcome
 from edgekit.stages import cluster_tfmot, quantize_tflite, quantize_tfmot, sparsify_tfmot
-from edgekit.stages.tflite import round_to_int8
+from edgekit.stages.keras.tflite import round_to_int8
 
 pytestmark = [
     pytest.mark.heavy,
@@ -73,7 +73,8 @@ def sparse(
 def test_the_loss_is_the_one_of_the_torch_stages() -> None:
     import torch
 
-    from edgekit.stages import keras_training, losses
+    from edgekit.stages.keras import training as keras_training
+    from edgekit.stages.learning import losses
 
     random = np.random.default_rng(0)
     student, teacher = random.normal(size=(2, 5, 3)).astype(np.float32)
@@ -97,9 +98,9 @@ def test_sparsity_is_reached_in_the_encoder_layers_only(source: Artifact, sparse
 def test_training_recovers_what_the_zeros_cost(
     source: Artifact, sparse: tuple[Path, Outcome], earlier: dict[str, Artifact]
 ) -> None:
-    from edgekit.stages import twin
-    from edgekit.stages.token_splits import read_split
-    from edgekit.stages.tokens import load_tokenizer
+    from edgekit.stages.keras import twin
+    from edgekit.stages.text.splits import read_split
+    from edgekit.stages.text.tokens import load_tokenizer
 
     model, shape = twin.load_twin(source.path)
     job = Job(Path(), Path(), {}, earlier, lambda done, total, unit, note: None)
@@ -161,7 +162,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     stage: Callable[..., Outcome], source: Artifact, earlier: dict[str, Artifact], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from edgekit.stages import keras_loop
+    from edgekit.stages.keras import loop as keras_loop
 
     monkeypatch.setattr(keras_loop, "CHECKPOINT_SECONDS", 0.0)
     whole = make_job(tmp_path / "whole", earlier)
@@ -195,7 +196,7 @@ def test_qat_ends_on_the_grid_that_the_converter_rounds_to(
 ) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    from edgekit.stages import twin
+    from edgekit.stages.keras import twin
 
     model, shape = twin.load_twin(source.path)
     cut(model, 0.6)

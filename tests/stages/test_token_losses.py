@@ -59,7 +59,7 @@ CASES = [("span_loss", SPANS, span_by_hand), ("tag_loss", TAGS, tag_by_hand)]
 def test_in_torch(name: str, labels: Any, by_hand: Any) -> None:
     import torch
 
-    from edgekit.stages import token_losses
+    from edgekit.stages.learning import token_losses
 
     def loss(student: Any) -> Any:
         given = [torch.from_numpy(x) for x in (TEACHER, TAUGHT, labels, ASKED)]
@@ -78,7 +78,7 @@ def test_in_torch(name: str, labels: Any, by_hand: Any) -> None:
 @pytest.mark.parametrize(("name", "labels", "by_hand"), CASES)
 def test_in_keras(name: str, labels: Any, by_hand: Any) -> None:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    from edgekit.stages import keras_goals
+    from edgekit.stages.keras import goals as keras_goals
 
     found = getattr(keras_goals, name)(STUDENT, TEACHER, TAUGHT, labels, ASKED, TEMPERATURE, ALPHA)
     assert float(found) == pytest.approx(by_hand(), abs=1e-5)
@@ -87,7 +87,7 @@ def test_in_keras(name: str, labels: Any, by_hand: Any) -> None:
 def test_no_token_that_is_asked_is_no_loss() -> None:
     import torch
 
-    from edgekit.stages.token_losses import tag_loss
+    from edgekit.stages.learning.token_losses import tag_loss
 
     given = [torch.from_numpy(x) for x in (STUDENT, TEACHER, TAUGHT, TAGS, np.zeros_like(ASKED))]
     assert float(tag_loss(*given, TEMPERATURE, (ALPHA, 1 - ALPHA))) == 0

@@ -8,7 +8,7 @@ import pytest
 from tiny_text import write_tokenizer
 
 from edgekit.errors import ConfigError
-from edgekit.stages.tokens import (
+from edgekit.stages.text.tokens import (
     check_tokenizer,
     count_truncated,
     encode,

@@ -14,7 +14,7 @@ from tiny_text import make_job, tiny_texts
 from edgekit import steps
 from edgekit.artifact import Job
 from edgekit.errors import StageError
-from edgekit.stages.token_splits import TokenSplit
+from edgekit.stages.text.splits import TokenSplit
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("one_thread")]
 
@@ -47,7 +47,7 @@ def trained_bytes(model: Any) -> bytes:
 def test_distillation_loss_equals_a_value_computed_by_hand() -> None:
     import torch
 
-    from edgekit.stages.losses import distillation_loss
+    from edgekit.stages.learning.losses import distillation_loss
 
     def softmax(values: list[float], temperature: float) -> list[float]:
         exponents = [math.exp(v / temperature) for v in values]
@@ -66,7 +66,7 @@ def test_distillation_loss_equals_a_value_computed_by_hand() -> None:
 
 @pytest.mark.parametrize(("flags", "able"), [("fpu avx512f avx512_bf16", True), ("fpu avx2", False), ("fp bf16", True)])
 def test_bfloat16_where_the_cpu_has_it(tmp_path: Path, flags: str, able: bool) -> None:
-    from edgekit.stages.training import computes_bfloat16, uses_bfloat16
+    from edgekit.stages.learning.loop import computes_bfloat16, uses_bfloat16
 
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n")
     assert computes_bfloat16(tmp_path / "cpuinfo") is able
@@ -78,8 +78,8 @@ def test_bfloat16_where_the_cpu_has_it(tmp_path: Path, flags: str, able: bool) -
 
 @pytest.mark.parametrize("taught", [True, False])
 def test_a_model_learns_from_the_teacher_and_from_labels(tmp_path: Path, taught: bool) -> None:
-    from edgekit.stages.encoder import predict
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
+    from edgekit.stages.network.encoder import predict
 
     model, validation = small_encoder(), split(64, 1, taught)
     told: list[tuple[int, int, str, str]] = []
@@ -96,7 +96,7 @@ def test_a_model_learns_from_the_teacher_and_from_labels(tmp_path: Path, taught:
 def test_two_runs_give_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     import torch
 
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
 
     torch.set_num_threads(2)  # sums over several threads are where runs could differ
 
@@ -128,7 +128,7 @@ def killed_at(step: int) -> Callable[[int, int, str, str], None]:
 def test_a_resumed_run_gives_the_bytes_of_an_uninterrupted_one(
     tmp_path: Path, stops: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.stages import training
+    from edgekit.stages.learning import loop as training
 
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
 
@@ -149,7 +149,7 @@ def test_a_resumed_run_gives_the_bytes_of_an_uninterrupted_one(
 
 
 def test_a_damaged_checkpoint_is_left_aside(tmp_path: Path) -> None:
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
 
     job = make_job(tmp_path, {})
     model = small_encoder()
@@ -162,8 +162,8 @@ def test_a_damaged_checkpoint_is_left_aside(tmp_path: Path) -> None:
 
 
 def test_it_stops_early_and_keeps_the_best_step(tmp_path: Path) -> None:
-    from edgekit.stages.encoder import predict
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
+    from edgekit.stages.network.encoder import predict
 
     training, validation = split(160, 0, taught=False), split(32, 1, taught=False)
     model = small_encoder()
@@ -184,7 +184,7 @@ def test_it_stops_early_and_keeps_the_best_step(tmp_path: Path) -> None:
 def test_word_vectors_stay_unless_they_train(tmp_path: Path) -> None:
     import torch
 
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
 
     for trains in (False, True):
         model = small_encoder()
@@ -198,7 +198,7 @@ def test_word_vectors_stay_unless_they_train(tmp_path: Path) -> None:
 def test_a_mask_holds_after_every_step(tmp_path: Path) -> None:
     import torch
 
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
 
     model = small_encoder()
     weight = model.layers[0].up.weight
@@ -217,7 +217,7 @@ def test_a_mask_holds_after_every_step(tmp_path: Path) -> None:
 
 
 def test_part_of_an_epoch_is_as_many_steps(tmp_path: Path) -> None:
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
 
     options = OPTIONS.model_copy(update={"epochs": 0.5})
     result = train(small_encoder(), split(96, 0), split(16, 1), options, make_job(tmp_path, {}), 0)
@@ -225,7 +225,7 @@ def test_part_of_an_epoch_is_as_many_steps(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
-    from edgekit.stages.training import train
+    from edgekit.stages.learning.loop import train
 
     training = split(32, 0)
     assert training.teacher_logits is not None

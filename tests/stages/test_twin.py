@@ -28,7 +28,8 @@ SHAPES = {
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_twin_answers_what_the_encoder_answers(name: str, tmp_path: Path) -> None:
-    from edgekit.stages import encoder, twin
+    from edgekit.stages.keras import twin
+    from edgekit.stages.network import encoder
 
     shape = SHAPES[name]
     torch_model = random_encoder(shape)
@@ -51,7 +52,7 @@ def test_a_twin_answers_what_the_encoder_answers(name: str, tmp_path: Path) -> N
 
 @pytest.mark.heavy
 def test_no_token_but_the_first_asks_in_the_last_layer() -> None:
-    from edgekit.stages import twin
+    from edgekit.stages.keras import twin
 
     _, keras = twin.import_keras()
     model = twin.build_twin(SHAPE, 16)
@@ -62,7 +63,7 @@ def test_no_token_but_the_first_asks_in_the_last_layer() -> None:
 
 
 def test_what_a_twin_cannot_be_is_refused() -> None:
-    from edgekit.stages import twin
+    from edgekit.stages.keras import twin
 
     with pytest.raises(ConfigError, match=r"activation 'gelo' .* did you mean 'gelu'"):
         twin.build_twin(replace(SHAPE, activation="gelo"), 16)
@@ -86,7 +87,7 @@ def test_the_stage_compares_both_on_real_texts(tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 def test_the_stage_refuses_a_twin_that_answers_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgekit.stages import twin
+    from edgekit.stages.keras import twin
 
     fill: Callable[..., None] = twin.fill_twin
 

@@ -252,7 +252,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     from tiny_models import artifact, make_job, write_inputs, write_twin
 
     from edgekit.stages import convert_tflite, quantize_tflite
-    from edgekit.stages.encoder import load_encoder
+    from edgekit.stages.network.encoder import load_encoder
 
     place = tmp_path_factory.mktemp("tflite")
     made = write_inputs(place, validation=24)
@@ -290,7 +290,7 @@ def test_a_real_tflite_in_both_of_its_runtimes(tiny: dict[str, Artifact], tmp_pa
 def test_signatures_answer_as_torch_does_for_every_length(tiny: dict[str, Artifact]) -> None:
     from tiny_models import random_texts
 
-    from edgekit.stages.encoder import load_encoder, predict
+    from edgekit.stages.network.encoder import load_encoder, predict
 
     texts = random_texts([1, 7, 8, 9, 16, 3])
     expected = predict(load_encoder(tiny["teacher"].path), texts, batch_size=1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.stages.vocabulary import SPECIAL_TOKENS, kept_tokens, make_wordpiece, prune_tokenizer
+from edgekit.stages.text.vocabulary import SPECIAL_TOKENS, kept_tokens, make_wordpiece, prune_tokenizer
 
 
 def wordpiece(tokens: list[str], post_processor: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from tiny_text import make_job
 from edgekit.errors import ConfigError
 from edgekit.ondevice.windows import Window
 from edgekit.stages import dataset_qa, dataset_tokens
-from edgekit.stages.held_out import make_splits
-from edgekit.stages.tokens import load_tokenizer
-from edgekit.stages.vocabulary import make_wordpiece
-from edgekit.stages.window_splits import cut, read_windows, span_label, tag_label
+from edgekit.stages.text.held_out import make_splits
+from edgekit.stages.text.tokens import load_tokenizer
+from edgekit.stages.text.vocabulary import make_wordpiece
+from edgekit.stages.text.windows import cut, read_windows, span_label, tag_label
 from edgekit.tasks import question_answering, token_classification
 
 pytest.importorskip("tokenizers")

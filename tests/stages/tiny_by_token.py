@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from edgekit.artifact import Artifact
-from edgekit.stages.vocabulary import make_wordpiece
+from edgekit.stages.text.vocabulary import make_wordpiece
 
 PEOPLE = ("ana", "jonas", "priya", "mei", "carlos", "tomasz")
 PLACES = ("paris", "london", "berlin", "rome", "oslo", "madrid")

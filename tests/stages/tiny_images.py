@@ -45,7 +45,7 @@ def write_dataset(place: Path, **options: Any) -> Artifact:
 
 def small_model(softmax: bool = True) -> Any:
     """Two blocks, the second one residual; 8 x 8 x 3 to three labels."""
-    from edgekit.stages.keras_import import import_keras
+    from edgekit.stages.keras.framework import import_keras
 
     _, keras = import_keras()
     layers = keras.layers

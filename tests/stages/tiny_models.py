@@ -28,7 +28,7 @@ def random_encoder(shape: Shape, seed: int = 0) -> Any:
     """An encoder with parameters large enough that each of them matters."""
     import torch
 
-    from edgekit.stages.encoder import new_encoder
+    from edgekit.stages.network.encoder import new_encoder
 
     generator = torch.Generator().manual_seed(seed)
     model = new_encoder(shape, seed).eval()
@@ -51,7 +51,7 @@ def write_inputs(place: Path, shape: Shape = SHAPE, train: int = 96, validation:
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    from edgekit.stages.encoder import predict, save_encoder
+    from edgekit.stages.network.encoder import predict, save_encoder
 
     dataset, teacher = place / "dataset", place / "teacher"
     dataset.mkdir()
@@ -78,7 +78,7 @@ def write_inputs(place: Path, shape: Shape = SHAPE, train: int = 96, validation:
 
 def write_twin(folder: Path, model: Any, tokenizer: Path, max_tokens: int = 16) -> Artifact:
     """The keras artifact of an encoder."""
-    from edgekit.stages import twin
+    from edgekit.stages.keras import twin
 
     folder.mkdir()
     keras_model = twin.build_twin(model.shape, max_tokens)

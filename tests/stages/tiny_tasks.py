@@ -61,7 +61,7 @@ def write_csv(path: Path, task: str, count: int, seed: int = 0) -> Path:
 
 def write_base(folder: Path, seed: int = 0) -> Path:
     """A base checkpoint whose tokenizer knows the tasks' words."""
-    from edgekit.stages.vocabulary import make_wordpiece
+    from edgekit.stages.text.vocabulary import make_wordpiece
 
     words = [*tiny_text.FILLERS, *(w for group in (*tiny_text.WORDS.values(), *TOPICS.values()) for w in group)]
     tiny_text.write_hf(folder, base=True, seed=seed)

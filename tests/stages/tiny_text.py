@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from edgekit.artifact import Artifact, Job
-from edgekit.stages.vocabulary import make_wordpiece
+from edgekit.stages.text.vocabulary import make_wordpiece
 
 LABELS = ("bad", "good")
 WORDS = {"bad": ("awful", "boring", "poor", "dull"), "good": ("great", "lovely", "superb", "witty")}

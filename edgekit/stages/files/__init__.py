@@ -1,0 +1,1 @@
+"""Model files of other tools: loaded without code of theirs, and turned into what runtimes take."""

@@ -1,0 +1,73 @@
+"""What the float original of a model file answers, by the code and in the runtime that the made model ships with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...artifact import Job
+from ...errors import StageError
+from ...ondevice.errors import OnDeviceError
+from ...ondevice.runtimes import litert, onnxruntime, openvino, tflite
+from ...tasks import tensors
+from ...tasks.tensors import Array
+
+#: By name, so that a stage's key tells of their code.
+RUNTIMES: dict[str, Any] = {"litert": litert, "onnxruntime": onnxruntime, "openvino": openvino, "tflite": tflite}
+
+
+def keep_outputs(job: Job, model: Path, runtime: str, threads: int = 1) -> dict[str, Any]:
+    """Write outputs.json, and logits_<split>.npy with a row of all outputs' numbers for each sample.
+
+    Outputs stand one after the other in the order of their names. Answers the teacher's metrics. Raises StageError
+    where the runtime cannot load or run the model, or an output is not finite or no number.
+    """
+    dataset = job.earlier["dataset"].path
+    try:
+        opened = RUNTIMES[runtime].open_model(model, "CPU", threads, reference=False)
+        metrics: dict[str, Any] = {}
+        for split in tensors.splits(dataset):
+            rows = []
+            for feed in tensors.feeds(dataset, split):
+                opened.bind(feed)
+                opened.invoke()
+                rows.append(_row(opened.outputs()))
+            np.save(job.work / f"logits_{split}.npy", np.stack(rows), allow_pickle=False)
+            if split == "validation":
+                metrics = _accuracy(dataset, rows, opened.outputs())
+        outputs = [{"name": name, "shape": list(value.shape)} for name, value in sorted(opened.outputs().items())]
+    except OnDeviceError as error:
+        raise StageError(f"teacher: {error}") from None
+    (job.work / "outputs.json").write_text(json.dumps(outputs, indent=1) + "\n", encoding="utf-8")
+    return metrics
+
+
+def _row(found: dict[str, Array]) -> Array:
+    """All outputs as one row of float32."""
+    for name, value in found.items():
+        if value.dtype.kind not in "biuf":
+            raise StageError(f"teacher: output {name} is {value.dtype}, no number")
+        if not np.isfinite(value.astype(np.float64)).all():
+            raise StageError(
+                f"teacher: output {name} has NaN or infinite numbers for a sample; nothing can be measured"
+            )
+    return np.concatenate([np.asarray(found[name], np.float32).ravel() for name in sorted(found)])
+
+
+def _accuracy(dataset: Path, rows: Sequence[Array], found: dict[str, Array]) -> dict[str, Any]:
+    """`validation_cosine`, 1 of the original itself; with labels, `float_accuracy`. Raises StageError."""
+    examples = tensors.load(dataset, "validation")
+    metrics: dict[str, Any] = {"validation_cosine": 1.0}
+    if examples.labels is not None:
+        if len(found) != 1:
+            raise StageError(
+                f"teacher: labels need a model with one output, a score for each class; it has {', '.join(found)}"
+            )
+        if (most := int(examples.labels.max())) >= len(rows[0]):
+            raise StageError(f"teacher: a label is {most}, but the model answers {len(rows[0])} numbers, from 0 on")
+        metrics["float_accuracy"] = float((np.stack(rows).argmax(axis=1) == examples.labels).mean())
+    return metrics

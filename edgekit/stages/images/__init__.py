@@ -1,0 +1,1 @@
+"""Image classifiers in Keras: students, losses, training, and what they are exported as."""

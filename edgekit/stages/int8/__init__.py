@@ -1,0 +1,1 @@
+"""What becomes INT8, over which values, and what each layer loses by it."""

@@ -1,0 +1,1 @@
+"""From texts to token ids: tokenizers, splits, windows, vocabularies, and more texts to learn from."""
