@@ -86,6 +86,31 @@ def test_the_flat_form_is_read_too(tmp_path: Path) -> None:
         assert [q.answers for q in read_squad(path).questions] == [(("the attic", 52),)] * count
 
 
+def test_blanks_around_an_answer_are_no_part_of_it(tmp_path: Path) -> None:
+    asks = [asked("q", " in the hall ", 14), asked("p", "hall.", 22)]
+    assert [q.answers for q in read_squad(squad(tmp_path / "a.json", *asks)).questions] == [
+        (("in the hall", 15),),
+        (("hall.", 22),),
+    ]
+
+
+def test_half_a_character_is_replaced_and_moves_nothing(tmp_path: Path) -> None:
+    path = squad(tmp_path / "a.json", asked("q", "caf\u00e9 \ud83d", 5), context="\ud83d is caf\u00e9 \ud83d now")
+    (question,) = read_squad(path).questions
+    assert (question.context, question.answers) == ("? is café ? now", (("café ?", 5),))
+    question.context.encode()
+
+
+def test_articles_without_a_title_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
+    found = []
+    for name, context in (("train", CONTEXT), ("dev", CONTEXT.upper())):
+        path = tmp_path / f"{name}.json"
+        pages = [{"context": context, "qas": [asked("q", context[:3], 0)]}, {"context": "more", "qas": []}]
+        path.write_text(json.dumps({"data": [{"paragraphs": pages}]}))
+        found.append(read_squad(path).questions[0].article)
+    assert found[0] != found[1]
+
+
 def test_answers_that_are_not_in_their_context_are_named_and_counted(tmp_path: Path) -> None:
     bad = [asked(f"q{n}", "in the cellar", 15) for n in range(5)]
     path = squad(tmp_path / "train.json", asked("fine", "in the hall", 15), *bad)
@@ -117,6 +142,10 @@ def test_answers_that_are_not_in_their_context_are_named_and_counted(tmp_path: P
         ),
         ('{"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}', "no question with an answer"),
         ('{"question": "a", "context": "b", "answers": []}\n{"question"\n', "line 2: not JSON"),
+        (
+            '{"question": "a", "context": "b", "answers": {"text": ["b"], "answer_start": []}}',
+            "line 1: key 'answers': found 1 texts and 0 places",
+        ),
     ],
 )
 def test_files_of_another_form_are_refused_in_one_line(content: str, said: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .columns import utf8
 
 #: How many bad answers a message shows.
 SHOWN = 3
@@ -108,12 +109,14 @@ def _entries(path: Path) -> Iterator[Entry]:
         found = ", ".join(document)[:80] if isinstance(document, dict) else type(document).__name__
         raise ConfigError(f"{path}: not SQuAD's format: no list 'data'; found {found or 'nothing'}")
     for a, article in enumerate(articles):
-        for p, paragraph in enumerate(_list(path, f"data[{a}]", article, "paragraphs")):
+        paragraphs = _list(path, f"data[{a}]", article, "paragraphs")
+        name = str(article.get("title") or "")  # without one, the first context: another file has other articles
+        for p, paragraph in enumerate(paragraphs):
             at = f"data[{a}].paragraphs[{p}]"
             context = _text(path, at, paragraph, "context")
-            title = article.get("title")
+            name = name or context
             for q, entry in enumerate(_list(path, at, paragraph, "qas")):
-                yield f"{at}.qas[{q}]", str(title) if title else f"article {a}", context, _object(path, at, entry)
+                yield f"{at}.qas[{q}]", name, context, _object(path, at, entry)
 
 
 def _flat(path: Path, lines: Sequence[str]) -> Iterator[Entry]:
@@ -129,7 +132,10 @@ def _flat(path: Path, lines: Sequence[str]) -> Iterator[Entry]:
         answers = row.get("answers")
         if isinstance(answers, dict):
             texts, starts = (_list(path, where, answers, key) for key in ("text", "answer_start"))
-            pairs = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=False)]
+            if len(texts) != len(starts):
+                found = f"{len(texts)} texts and {len(starts)} places"
+                raise ConfigError(f"{path}: {where}: key 'answers': found {found}, expected a place for each text")
+            pairs = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
             row = {**row, "answers": pairs}
         context = _text(path, where, row, "context")
         yield where, str(row.get("title") or context), context, row
@@ -159,17 +165,18 @@ def _text(path: Path, where: str, record: Any, key: str) -> str:
     value = _object(path, where, record).get(key)
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"{path}: {where}: key '{key}': found {value!r:.40}, expected a text")
-    return value
+    return utf8(value)
 
 
 def _answers(path: Path, where: str, entry: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """The answers of a question: text and place, none twice."""
+    """The answers of a question: text and place, without blanks around them, none twice."""
     found: dict[tuple[str, int], None] = {}
     for answer in _list(path, where, entry, "answers"):
         text, start = _text(path, where, answer, "text"), answer.get("answer_start")
         if isinstance(start, bool) or not isinstance(start, int):
             raise ConfigError(f"{path}: {where}: key 'answer_start': found {start!r:.40}, expected a whole number")
-        found[text, start] = None
+        blanks = len(text) - len(text.lstrip())
+        found[text.strip(), start + blanks] = None
     return list(found)
 
 

@@ -131,6 +131,8 @@ def test_a_span_is_labelled_where_the_window_has_all_of_it() -> None:
     assert span_label(window, [(text[4:20], 4)]).tolist() == [2, 5]
     assert span_label(window, [(text[3:8], 3)]).tolist() == [0, 0], "it begins before the window"
     assert span_label(window, [(text[16:21], 16)]).tolist() == [0, 0], "it ends after the window"
+    assert span_label(window, [(text[8:12], 8)]).tolist() == [3, 3], "no token stands where it begins"
+    assert span_label(window, [(text[8:9], 8)]).tolist() == [0, 0], "no token at all"
     assert span_label(Window([1], [None]), [("a", 0)]).tolist() == [0, 0]
     assert tag_label(Window(range(5), [None, 0, None, 1, None]), [7, 8]).tolist() == [0, 7, 0, 8, 0]
 

@@ -206,11 +206,10 @@ def span_label(window: Window, answers: Sequence[tuple[str, int]]) -> IntArray:
     text, begin = answers[0]
     inside = [(at, place) for at, place in enumerate(window.places) if place is not None]
     last = begin + len(text)
-    if not inside or inside[0][1][0] > begin or inside[-1][1][1] < last:
+    of_answer = [at for at, (first, after) in inside if after > begin and first < last]
+    if not of_answer or inside[0][1][0] > begin or inside[-1][1][1] < last:
         return np.zeros(2, np.int64)
-    start = max(at for at, (first, _) in inside if first <= begin)
-    end = min(at for at, (_, after) in inside if after >= last)
-    return np.array([start, max(start, end)], np.int64)
+    return np.array([of_answer[0], of_answer[-1]], np.int64)
 
 
 def tag_label(window: Window, tags: Sequence[int]) -> IntArray:
