@@ -29,7 +29,7 @@ from .stages.int8.layer_checks import check_float_layers
 from .stages.learning.checks import check_losses
 from .stages.pruning.checks import check_pruning
 from .stages.pruning.sparsity_effect import effect_notes
-from .steps import IMAGE_KEYS, Convert, Distill, Quantize, StepOptions
+from .steps import IMAGE_KEYS, Convert, Distill, Prune, Quantize, StepOptions
 from .target import Target
 from .textchecks import check_texts
 
@@ -234,9 +234,9 @@ def _check_model(recipe: Recipe, target: Target, inputs: Inputs, task: str, lane
 
 def _only_by_text(recipe: Recipe, inputs: Inputs) -> str:
     """What is asked for that tasks cannot have whose answers are by token, and why; empty where there is nothing."""
-    augmented = any(isinstance(stage, Distill) and stage.augment for stage in recipe.stage)
+    augmented = any(isinstance(stage, Distill | Prune) and stage.augment for stage in recipe.stage)
     if augmented or inputs.unlabelled:
-        more = "distill.augment" if augmented else "--unlabelled"
+        more = "augment" if augmented else "--unlabelled"
         return f"{more} makes more texts to distil on, whose teacher's answers would be by token"
     limited = any(isinstance(stage, Quantize) and stage.max_drop is not None for stage in recipe.stage)
     return "quantize.max_drop counts the answers to whole texts" if limited else ""

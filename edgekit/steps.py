@@ -111,6 +111,20 @@ class Losses(StepOptions):
         return ", ".join(f"{name} {weight:g}" for name, weight in self.chosen.items())
 
 
+class Augment(StepOptions):
+    """Changed copies of the training texts, on which the teacher's answers alone count."""
+
+    copies: Annotated[Positive, Field(description="of each text")] = 1
+    mask: Annotated[float, Field(ge=0, le=1, description="probability that a word becomes [MASK]")] = 0.1
+    replace: Annotated[float, Field(ge=0, le=1, description="probability that it becomes a word near it")] = 0.1
+
+    @model_validator(mode="after")
+    def _change(self) -> Augment:
+        if not 0 < self.mask + self.replace <= 1:
+            raise ValueError("expected mask + replace above 0 and at most 1")
+        return self
+
+
 class WeightedDistillation(Distillation):
     """Distillation by any weighted sum of losses.
 
@@ -122,6 +136,9 @@ class WeightedDistillation(Distillation):
         Literal["uniform", "last"] | list[list[int]],
         Field(description="which teacher's layer teaches a student's: evenly, the last ones, or [student, teacher]"),
     ] = "uniform"
+    augment: Annotated[
+        Augment | None, Field(description="more texts to learn on: copies with masked and replaced words")
+    ] = None
 
     @field_validator("losses")
     @classmethod
@@ -154,20 +171,6 @@ class Teacher(Training):
     labels: Annotated[list[str], Field(description="of images: what the teacher's outputs mean, in their order")] = []
 
 
-class Augment(StepOptions):
-    """Changed copies of the training texts, on which the teacher's answers alone count."""
-
-    copies: Annotated[Positive, Field(description="of each text")] = 1
-    mask: Annotated[float, Field(ge=0, le=1, description="probability that a word becomes [MASK]")] = 0.1
-    replace: Annotated[float, Field(ge=0, le=1, description="probability that it becomes a word near it")] = 0.1
-
-    @model_validator(mode="after")
-    def _change(self) -> Augment:
-        if not 0 < self.mask + self.replace <= 1:
-            raise ValueError("expected mask + replace above 0 and at most 1")
-        return self
-
-
 class Student(StepOptions):
     """The shape of an image classifier's student. MobileNets' papers: arXiv:1801.04381, arXiv:1905.02244."""
 
@@ -197,9 +200,6 @@ class Distill(WeightedDistillation):
         Share | list[Number],
         Field(description="share of the teacher's layers that the student keeps, or their numbers from 0"),
     ] = 0.5
-    augment: Annotated[
-        Augment | None, Field(description="more texts to learn on: copies with masked and replaced words")
-    ] = None
     student: Annotated[Student | None, Field(description="of images: the shape that the student has")] = None
     distort: Annotated[Distort | None, Field(description="of images: how training images are changed")] = None
 

@@ -7,7 +7,7 @@ from ..artifact import Artifact, Job, Outcome
 from ..shape import answers_of, label_names, problem_of, read_config
 from ..tasks.columns import Wanted
 from .learning.layers import chosen_layers
-from .text.tokens import Text, check_tokenizer, load_tokenizer, separator_of
+from .text.tokens import check_tokenizer, load_tokenizer, separator_of
 
 ACCEPTS = "torch"
 PRODUCES = "torch"
@@ -36,8 +36,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     from .network.encoder import load_encoder, save_encoder
     from .network.hf_model import write_tokenizer
     from .network.shrink import keep_layers, keep_positions
-    from .text.more_texts import add_texts, find_more_texts
-    from .text.splits import TokenSplit, read_split, read_texts
+    from .text.more_texts import with_more_texts
+    from .text.splits import read_split, read_texts
 
     folder = job.inputs.get("student")
     origin, path = (folder or source.path) / "tokenizer.json", job.work / "tokenizer.json"
@@ -61,14 +61,10 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         )
         student = keep_positions(student, options.max_tokens)
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
-    more: list[Text] = []
-    if isinstance(training, TokenSplit):  # answers by token are those of the texts as they are
-        columns = Wanted(options.text_column, None, options.pair_column)
-        more, told = find_more_texts(texts, tokenizer, options, columns, job)
-        notes += told
-    teacher_ids = teacher_tokens(tokenizer, [*texts, *more], options, job)
-    if more and isinstance(training, TokenSplit):
-        training = add_texts(training, more, tokenizer, options, job)
+    columns = Wanted(options.text_column, None, options.pair_column)
+    training, texts, told = with_more_texts(training, tokenizer, options, columns, job)
+    notes += told
+    teacher_ids = teacher_tokens(tokenizer, texts, options, job)
     objective = make_objective(student, teacher_ids, training, options, job)
     result = train(student, training, validation, options, job, student.shape.pad_id, objective=objective)
     save_encoder(student, job.work, path)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
+from ..tasks.columns import Wanted
 from . import code_digest
 from .pruning.budget import Counted, cost_of, least_ratio
 from .pruning.checks import budget_refusal, check_prune, check_widths, end_widths
@@ -64,11 +65,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     prune, for vocabulary = "corpus" with another tokenizer than WordPiece, for widths, budgets and losses that do not
     fit.
     """
+    from .learning.objective import teacher_tokens
     from .learning.trained import trained_metrics
     from .network.encoder import load_encoder, save_encoder
     from .network.shrink import keep_positions
     from .pruning.cut import Way
-    from .pruning.rounds import by_round, prune_in_rounds
+    from .pruning.rounds import Lesson, by_round, prune_in_rounds
+    from .text.more_texts import with_more_texts
     from .text.splits import read_split
 
     check_prune(options)
@@ -90,7 +93,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     end = _end(options, model.shape)
     measure = _ratio(came, end, costs, options, job) if options.budget and options.budget[0] == "latency" else None
     way = Way(options, model.shape, 1.0, costs, measure)
-    model, rounds = prune_in_rounds(model, path, tokenizer, training, way, job)
+    recovery, texts, told = with_more_texts(training, tokenizer, options, Wanted(), job)
+    lesson = Lesson(training, recovery, teacher_tokens(tokenizer, texts, options, job))
+    model, rounds = prune_in_rounds(model, path, tokenizer, lesson, way, job)
     save_encoder(model, job.work, path)
     validation = read_split(job, tokenizer, "validation")
     metrics = trained_metrics(source, model, validation, rounds[-1].result, job.work)
@@ -99,7 +104,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     if costs:
         metrics["budget"] = _spent(costs, model.shape, options, measure)
     losses = (f"the losses: {options.losses}",) if options.losses.need_teacher else ()
-    return Outcome(metrics, (*_notes(model.shape, rounds[-1].numbers, came, options, metrics), *losses))
+    return Outcome(metrics, (*_notes(model.shape, rounds[-1].numbers, came, options, metrics), *told, *losses))
 
 
 def _end(options: Options, start: Shape) -> Shape:

@@ -155,7 +155,7 @@ def test_a_mask_that_a_tokenizer_cannot_read_is_refused(tmp_path: Path) -> None:
         ([without], bert, r"teacher 1's tokenizer .* has no \[MASK\]; possible: mask"),
         ([bert, roberta, without], bert, r"teacher 3's tokenizer .* has no \[MASK\] or <mask>; possible: mask"),
     ):
-        with pytest.raises(ConfigError, match=f"distill.augment.mask: {line} = 0.0"):
+        with pytest.raises(ConfigError, match=f"augment.mask: {line} = 0.0"):
             check_losses([Distill(augment=Augment())], teachers, student, TOKENS)
         check_losses([Distill(augment=Augment(mask=0.0)), Distill()], teachers, student, TOKENS)
 
@@ -197,7 +197,7 @@ def test_a_teacher_into_which_nobody_can_look(tmp_path: Path) -> None:
 def test_words_that_nobody_can_tell_apart(tmp_path: Path) -> None:
     teacher = folder(tmp_path / "teacher", 6, "roberta")
     (teacher / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {"a": 0}}}))
-    with pytest.raises(ConfigError, match=r"distill.augment: .*: its tokenizer is BPE; possible: WordPiece"):
+    with pytest.raises(ConfigError, match=r"augment: .*: its tokenizer is BPE; possible: WordPiece"):
         check_losses([Distill(augment=Augment())], [teacher], None, TOKENS)
 
 

@@ -258,7 +258,7 @@ def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path, earlier: 
     content["added_tokens"] = [t for t in content["added_tokens"] if t["content"] != "[MASK]"]
     (student / "tokenizer.json").write_text(json.dumps(content))
     job = make_job(tmp_path, earlier, {"student": student})
-    with pytest.raises(ConfigError, match=r"distill.augment.mask: the student's tokenizer has no \[MASK\]; possible"):
+    with pytest.raises(ConfigError, match=r"augment.mask: the student's tokenizer has no \[MASK\]; possible"):
         distill_torch.run(earlier["teacher"], options(augment={}), job)
     content["model"] = {"type": "WordLevel", "vocab": {"[PAD]": 0, "[UNK]": 1}, "unk_token": "[UNK]"}
     (student / "tokenizer.json").write_text(json.dumps({**content, "added_tokens": [], "post_processor": None}))
@@ -270,7 +270,7 @@ def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path, earlier: 
         (("a", "電", "##影"), "0 of the 8"),
     ):
         few = write_words(tmp_path / f"words {len(words)}", words)
-        with pytest.raises(ConfigError, match=f"distill.augment: {line}.* are words .*; expected two at least"):
+        with pytest.raises(ConfigError, match=f"augment: {line}.* are words .*; expected two at least"):
             augment(["a film"], few, 16, Augment(), 0)
     with pytest.raises(ValueError, match=r"expected mask \+ replace above 0 and at most 1"):
         Augment(mask=0.95)

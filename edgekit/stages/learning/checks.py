@@ -44,8 +44,8 @@ def check_losses(steps: Sequence[BaseModel], teachers: Sequence[Path], student: 
     for options in steps:
         if not isinstance(options, Distill | Prune):
             continue
+        _check_augment(options, teachers, student)
         if isinstance(options, Distill):
-            _check_augment(options, teachers, student)
             _check_classifier(options, teachers, student)
         if "angle" in options.losses.chosen and options.batch_size > ANGLE_BATCH:
             raise ConfigError(
@@ -70,7 +70,7 @@ def _check_positions(folder: Path, max_tokens: int) -> None:
         )
 
 
-def _check_augment(options: Distill, teachers: Sequence[Path], student: Path | None) -> None:
+def _check_augment(options: Distill | Prune, teachers: Sequence[Path], student: Path | None) -> None:
     """Refuse an augmentation, by the tokenizers whose files are there; the stage looks at the others."""
     if not options.augment:
         return
@@ -90,7 +90,7 @@ def _check_augment(options: Distill, teachers: Sequence[Path], student: Path | N
 
 def no_mask(whose: str, wanted: Sequence[str]) -> str:
     """Why nothing can be masked for a tokenizer."""
-    return f"distill.augment.mask: {whose} has no {' or '.join(wanted)}; possible: mask = 0.0"
+    return f"augment.mask: {whose} has no {' or '.join(wanted)}; possible: mask = 0.0"
 
 
 def _check_classifier(options: Distill, teachers: Sequence[Path], student: Path | None) -> None:
@@ -153,9 +153,7 @@ def check_words(path: Path) -> None:
     """Raises ConfigError for a tokenizer of which edgekit does not know what a word is."""
     kind = read_tokenizer(path)["model"].get("type")
     if kind != "WordPiece":
-        raise ConfigError(
-            f"distill.augment: {path}: its tokenizer is {kind or 'of no known kind'}; possible: WordPiece"
-        )
+        raise ConfigError(f"augment: {path}: its tokenizer is {kind or 'of no known kind'}; possible: WordPiece")
 
 
 def _splitting(content: dict[str, Any]) -> dict[str, Any]:

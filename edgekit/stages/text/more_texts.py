@@ -17,15 +17,14 @@ from ...artifact import Job
 from ...atomic import write_bytes
 from ...errors import ConfigError
 from ...shape import FAMILIES, label_names, read_config
-from ...steps import Augment, Distill
+from ...steps import Augment, WeightedDistillation
 from ...tables import read_table
 from ...tasks.columns import Wanted, unlabelled_texts
-from ...tasks.texts import read_texts
 from ..learning.checks import MASKS, check_words, no_mask
 from ..learning.loop import uses_bfloat16
 from ..learning.text_losses import unknown_labels
 from ..network.encoder import load_encoder, predict
-from .splits import TokenSplit
+from .splits import Split, TokenSplit, read_texts
 from .tokens import Text, encode, load_tokenizer
 
 #: A word may become one of so many nearest ones (TinyBERT has 15 candidates).
@@ -33,8 +32,24 @@ NEIGHBOURS = 15
 MASK = MASKS[0]
 
 
+def with_more_texts(
+    training: Split, tokenizer: Any, options: WeightedDistillation, columns: Wanted, job: Job
+) -> tuple[Split, Sequence[Text], tuple[str, ...]]:
+    """The training split with more texts where there are some, the texts that it holds then, and notes on them.
+
+    Answers by token are those of the texts as they are: such a split stays. Raises ConfigError as `find_more_texts`.
+    """
+    texts = read_texts(job, "train")
+    if not isinstance(training, TokenSplit):
+        return training, texts, ()
+    more, notes = find_more_texts(texts, tokenizer, options, columns, job)
+    if more:
+        training = add_texts(training, more, tokenizer, options, job)
+    return training, [*texts, *more], notes
+
+
 def find_more_texts(
-    texts: Sequence[Text], tokenizer: Any, options: Distill, columns: Wanted, job: Job
+    texts: Sequence[Text], tokenizer: Any, options: WeightedDistillation, columns: Wanted, job: Job
 ) -> tuple[list[Text], tuple[str, ...]]:
     """Texts besides the training `texts`, and a note on them; `tokenizer` is the student's.
 
@@ -89,7 +104,9 @@ def _parts(text: Text) -> Sequence[str]:
     return (text,) if isinstance(text, str) else text
 
 
-def add_texts(training: TokenSplit, more: Sequence[Text], tokenizer: Any, options: Distill, job: Job) -> TokenSplit:
+def add_texts(
+    training: TokenSplit, more: Sequence[Text], tokenizer: Any, options: WeightedDistillation, job: Job
+) -> TokenSplit:
     """The training split with more texts, their labels unknown; the teachers' answers are computed here."""
     assert training.teacher_logits is not None
     logits = _answers(more, int(tokenizer.truncation["max_length"]), options, job)
@@ -137,7 +154,7 @@ def nearest_words(folder: Path, tokenizer: Any, wanted: set[int]) -> dict[int, l
     words = {number: token for token, number in vocabulary.items() if token.isalpha() and len(token) > 1}
     if len(words) < 2:
         raise ConfigError(
-            f"distill.augment: {len(words)} of the {len(vocabulary)} tokens of the teacher's tokenizer are words of "
+            f"augment: {len(words)} of the {len(vocabulary)} tokens of the teacher's tokenizer are words of "
             "two letters or more; expected two at least"
         )
     numbers = torch.tensor(sorted(words))
@@ -179,7 +196,7 @@ def _changed(text: str, encoding: Any, near: dict[int, list[str]], options: Augm
 
 
 def _answers(
-    texts: Sequence[Text], max_tokens: int, options: Distill, job: Job
+    texts: Sequence[Text], max_tokens: int, options: WeightedDistillation, job: Job
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The mean of the teachers' logits; kept beside the checkpoint, for a step that is taken up again."""
     file = job.checkpoints / "more_logits.npy"
@@ -235,4 +252,4 @@ def _load_other(folder: Path, labels: tuple[str, ...], max_tokens: int) -> Any:
 
 def _texts(job: Job, split: str) -> Sequence[Text]:
     dataset = job.earlier["dataset"].path
-    return read_texts(dataset, split) if (dataset / f"{split}.jsonl").exists() else []
+    return read_texts(job, split) if (dataset / f"{split}.jsonl").exists() else []
