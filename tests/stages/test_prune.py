@@ -267,6 +267,28 @@ def test_rounds_end_where_one_round_does(tmp_path: Path, earlier: dict[str, Arti
     assert outcome.metrics["validation_accuracy"] > 0.85
 
 
+@pytest.mark.heavy
+def test_recovery_learns_from_changed_copies_which_count_for_no_score(
+    tmp_path: Path, earlier: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.stages.pruning import cut, rounds
+
+    scored: list[int] = []
+
+    def counting(model: Any, numbers: Any, training: Any, *others: Any) -> Any:
+        scored.append(len(training.token_ids))
+        return cut.cut(model, numbers, training, *others)
+
+    monkeypatch.setattr(rounds, "cut", counting)
+    chosen = options(ffn=0.5, vocabulary="corpus", epochs=0.5, augment={"mask": 0.3, "replace": 0.3})
+    outcome = prune_torch.run(earlier["teacher"], chosen, make_job(tmp_path, earlier))
+    assert scored == [192]
+    (note,) = [note for note in outcome.notes if "changed copies of the training texts teach too" in note]
+    copies = int(note.split()[0])
+    assert copies > 96
+    assert outcome.metrics["steps"] == round(0.5 * np.ceil((192 + copies) / 8))
+
+
 class Killed(Exception):
     """In place of a signal."""
 
