@@ -33,12 +33,23 @@ def test_columns_and_json_say_the_same(tmp_path: Path) -> None:
         assert read_sentences(tmp_path / name, ("O", "B-ORG")) == wanted, name
 
 
+def test_a_number_sign_is_a_word_where_it_has_a_tag(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("# sent_id = 1\n# text\n#\n# O\none B-PER\n\n#\tO\nb\tI-PER\n")
+    assert [one.words for one in read_sentences(tmp_path / "a.txt")] == [("#", "one"), ("#", "b")]
+
+
+def test_half_a_character_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["a\\ud83d"], "tags": ["O"]}')
+    assert read_sentences(tmp_path / "a.jsonl") == [Sentence(("a?",), ("O",))]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("a.txt", "EU B-ORG\nrejects\n", "line 2: 1 columns, expected 2: word … tag"),
         ("a.txt", "EU\n", "line 1: 1 columns, expected 2"),
         ("a.txt", "EU B-ORG\nrejects X-FOO\n", "line 2: tag 'X-FOO' is not of the BIO scheme; possible: O, B-…, I-…"),
+        ("a.txt", "EU\tO\n\tO\n", "line 2: no word before the tag 'O'"),
         ("a.txt", "\n\n", "holds no sentence"),
         ("a.jsonl", '{"tokens": ["a"], "tags": ["O", "O"]}', "line 1: 1 words and 2 tags"),
         ("a.jsonl", '{"tokens": ["a"]}', "line 1: no key 'tags'; found tokens"),

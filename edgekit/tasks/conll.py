@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .columns import utf8
 
 SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".txt", ".jsonl", ".ndjson", ".json")
 WORD_KEYS, TAG_KEYS = ("tokens", "words"), ("tags", "ner_tags", "labels")
@@ -62,11 +63,13 @@ def _of_columns(path: Path, lines: Sequence[str]) -> list[Sentence]:
                 sentences.append(Sentence(words, tags))
             rows = []
             continue
-        if cells[0] == "#" or line.startswith("# "):
-            continue  # a comment, as in WNUT's and the Universal Dependencies' files
+        if cells[0] == "#" and not (len(cells) == (width or 2) and TAG.fullmatch(cells[-1])):
+            continue  # a comment, as in WNUT's and the Universal Dependencies' files; a row is the word '#'
         width = width or len(cells)
         if len(cells) != width or width < 2:
             raise ConfigError(f"{path}: line {number}: {len(cells)} columns, expected {max(2, width)}: word … tag")
+        if not cells[0]:
+            raise ConfigError(f"{path}: line {number}: no word before the tag '{cells[-1][:40]}'")
         rows.append((cells[0], _tag(path, f"line {number}", cells[-1])))
     return sentences
 
@@ -91,7 +94,7 @@ def _of_json(path: Path, lines: Sequence[str], tag_names: Sequence[str]) -> list
             raise ConfigError(f"{path}: {where}: found the word {bad[0]!r:.40}, expected a text")
         named = [_named(path, where, tag, tag_names) for tag in tags]
         if words:
-            sentences.append(Sentence(tuple(words), tuple(_tag(path, where, tag) for tag in named)))
+            sentences.append(Sentence(tuple(map(utf8, words)), tuple(_tag(path, where, tag) for tag in named)))
     return sentences
 
 

@@ -189,6 +189,8 @@ def test_weights_in_several_files_are_put_together(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None:
+    import safetensors.torch
+
     from edgekit.stages.network.encoder import load_encoder
 
     folder = write_hf(tmp_path / "hf")
@@ -210,6 +212,9 @@ def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None
     config.write_text(sound.replace('"hidden_act": "gelu"', '"hidden_act": "gelu_nwe"'))
     assert "did you mean 'gelu_new'" in refusal()
     config.write_text(sound)
+    headless = {name: x for name, x in safetensors.torch.load(content).items() if not name.startswith("classifier.")}
+    safetensors.torch.save_file(headless, weights)
+    assert "no tensor 'classifier.weight'" in refusal(), "a classifier that answers at random would pass for a teacher"
     weights.write_bytes(content[:-100])
     assert f"{weights}: not a whole safetensors file" in refusal()
     weights.rename(folder / "pytorch_model.bin")

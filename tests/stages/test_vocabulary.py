@@ -41,6 +41,12 @@ def test_what_is_used_stays_and_so_do_special_tokens_and_characters() -> None:
     assert "aba" in kept(content, {8})
 
 
+def test_a_continuation_is_spelt_in_continuations() -> None:
+    tokens = ["[PAD]", "[UNK]", "a", "b", "##b", "##ab", "##bb"]
+    keep = kept_tokens(wordpiece(tokens, {"type": "BertProcessing", "sep": ["", 0], "cls": ["", 0]}), set(), "here")
+    assert [tokens[number] for number in keep] == tokens[:-1], "without ##ab, 'bab' could not be spelt: there is no ##a"
+
+
 @pytest.mark.parametrize(
     "post_processor",
     [

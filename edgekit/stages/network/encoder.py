@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import ConfigError, did_you_mean
-from ...shape import Answers, LayerShape, Shape, read_shape
+from ...shape import Answers, LayerShape, Shape, answers_of, read_config, read_shape
 from ..text.tokens import in_order, inference_batches, pad
 from .trace import LayerTrace, Trace
 
@@ -228,10 +228,11 @@ def load_encoder(
     A base checkpoint has no classifier and maybe no pooler: they start fresh from `seed`. `labels` asks for these
     labels instead of the folder's own; where their number differs, the classifier starts fresh too; so it does where
     `answers` or `problem` asks for another kind of answers than the folder's. `separator` makes it a model of pairs;
-    else config.json says whether it is one.
+    else config.json says whether it is one. A fine-tuned model has to be whole.
     Raises ConfigError for another architecture, a missing or damaged file, and a tensor of another shape.
     """
     shape = read_shape(folder)
+    tuned = answers_of(read_config(folder)) == (answers or shape.answers)
     fresh_classifier = (labels is not None and len(labels) != len(shape.labels)) or answers not in (None, shape.answers)
     if problem is not None:
         fresh_classifier = fresh_classifier or problem != shape.problem
@@ -250,8 +251,9 @@ def load_encoder(
     problems: list[str] = []
     file = folder / "model.safetensors"
     for name, hf_name in names.items():
-        may_be_missing = name.startswith(("head.", "classifier."))
-        tensor = None if fresh_classifier and name.startswith("classifier.") else _find(found, hf_name)
+        fresh = fresh_classifier and name.startswith("classifier.")
+        may_be_missing = fresh or (not tuned and name.startswith(("head.", "classifier.")))
+        tensor = None if fresh else _find(found, hf_name)
         if tensor is None:
             problems += [] if may_be_missing else [f"{file}: no tensor '{hf_name}'"]
         elif tuple(tensor.shape) != expected[name]:

@@ -79,7 +79,8 @@ def kept_tokens(content: dict[str, Any], used: Collection[int], source: str) -> 
         keep.update(record[key] if isinstance(record[key], list) else [record[key]])
     for token, number in vocab.items():
         characters = token.removeprefix(prefix)
-        forms = (character if at == 0 else prefix + character for at, character in enumerate(characters))
+        begins = characters == token
+        forms = (character if begins and at == 0 else prefix + character for at, character in enumerate(characters))
         if len(characters) == 1 or any(form not in vocab for form in forms):
             keep.add(number)
     return sorted(keep)
