@@ -232,3 +232,21 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
     training.teacher_logits[:] = np.nan
     with pytest.raises(StageError, match="loss is nan at step 1; a smaller learning_rate may help"):
         train(small_encoder(), training, split(16, 1), OPTIONS, make_job(tmp_path, {}), 0)
+
+
+def test_the_weight_of_response_counts_for_windows_too(tmp_path: Path) -> None:
+    from edgekit.ondevice.windows import Window
+    from edgekit.stages.learning.loop import train
+    from edgekit.stages.text.windows import WindowSplit
+    from edgekit.tasks.token_classification import Examples
+
+    window, labels = Window([1, 5, 9], [0, 1, 2]), np.zeros(3, np.int64)
+    tags = Examples([["a", "b", "c"]], [[0, 1, 2]], SHAPE.labels)
+    windows = WindowSplit("token_classification", [window], [0], tags, [labels], 3, [np.eye(3, dtype=np.float32)])
+    found = []
+    for weight in (1.0, 3.0):
+        options = steps.Distill(epochs=1, alpha=1.0, losses=steps.Losses(response=weight), learning_rate=1e-12,
+                                precision="float32")  # fmt: skip
+        model = random_encoder(replace(SHAPE, answers="tokens"))
+        found.append(train(model, windows, windows, options, make_job(tmp_path / str(weight), {}), 0).best_loss)
+    assert found[1] == pytest.approx(3 * found[0], rel=1e-5)

@@ -194,9 +194,9 @@ class _Loop:
         return value
 
     def _loss(self, logits: Tensor, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
-        if isinstance(split, WindowSplit):
-            return by_token_loss(logits, split, rows, self.options)
         weight = self.options.losses.response if isinstance(self.options, WeightedDistillation) else 1.0
+        if isinstance(split, WindowSplit):
+            return by_token_loss(logits, split, rows, self.options, weight or 1.0)
         return by_text_loss(logits, split, rows, self.options, weight or 1.0)
 
     def _evaluate(self, at: _Progress) -> None:
