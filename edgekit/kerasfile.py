@@ -36,6 +36,8 @@ PARTS = frozenset({
     "RandomNormal", "RandomUniform", "TensorShape", "TruncatedNormal", "UnitNorm", "VarianceScaling", "Zeros",
     "__keras_tensor__", "__tuple__",
 })  # fmt: skip
+#: Where such classes come from: Keras imports the module that a config names.
+PACKAGES = ("keras", "tf_keras", "builtins")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ def read_keras_file(path: Path) -> KerasFile:
     """Read the file of a model of images. Raises ConfigError for another one, and as `read_checked` does."""
     config, version = read_checked(path)
     layers = list(_layers(config))
+    ends = [len(_references(config["config"].get(key))) for key in ("input_layers", "output_layers")]
+    if max(ends) > 1:
+        raise ConfigError(f"{path}: {ends[0]} inputs and {ends[1]} outputs; expected one image, one answer")
     return KerasFile(path, config, version, _input_shape(path, layers), _outputs(layers))
 
 
@@ -155,8 +160,10 @@ def _resave(path: Path) -> str:
 def check_classes(path: Path, config: dict[str, Any]) -> None:
     """Raises ConfigError for every class that is not let through; the layers that have them are named."""
     problems = []
-    for layer, found, package in _named_classes(config, ""):
+    for layer, found, package, module in _named_classes(config, ""):
         own = package is None or not str(package).strip() or str(package) in (found, "Functional")
+        if own and str(module or "keras").partition(".")[0] not in PACKAGES:
+            package, own = f"{module}.{found}", False
         if found in LAYERS | MODELS | PARTS and own:
             continue
         whose = f"layer '{layer}'" if layer else "the model"
@@ -169,15 +176,15 @@ def check_classes(path: Path, config: dict[str, Any]) -> None:
         raise ConfigError(list(dict.fromkeys(problems)))
 
 
-def _named_classes(part: Any, layer: str) -> Iterator[tuple[str, str, Any]]:
-    """(layer, class, registered name) of everything that a config lets Keras build."""
+def _named_classes(part: Any, layer: str) -> Iterator[tuple[str, str, Any, Any]]:
+    """(layer, class, registered name, module) of everything that a config lets Keras build."""
     if isinstance(part, dict):
         found = part.get("class_name")
         inner = part.get("config")
         if found is not None and found not in PARTS | MODELS:
             layer = str(part.get("name") or (inner.get("name") if isinstance(inner, dict) else "") or layer)
         if found is not None:
-            yield layer, str(found), part.get("registered_name")
+            yield layer, str(found), part.get("registered_name"), part.get("module")
         for value in part.values():
             yield from _named_classes(value, layer)
     elif isinstance(part, list):

@@ -52,7 +52,9 @@ def test_a_lambda_is_refused_by_name(write: Any, kind: str, tmp_path: Path) -> N
     ("layer", "found"),
     [
         ({"class_name": "Dense", "registered_name": "Evil>Dense", "config": {"name": "x"}}, "'Evil>Dense'"),
-        ({"class_name": "Popen", "module": "subprocess", "config": {"name": "x"}}, "'Popen'"),
+        ({"class_name": "Popen", "module": "subprocess", "config": {"name": "x"}}, "'subprocess.Popen'"),
+        ({"class_name": "Dense", "module": "antigravity", "config": {"name": "x"}}, "'antigravity.Dense'"),
+        ({"class_name": "Dense", "module": "kerasx.layers", "config": {"name": "x"}}, "'kerasx.layers.Dense'"),
         ({"class_name": "Dense", "config": {"name": "x", "kernel_initializer": {"class_name": "Mine"}}}, "'Mine'"),
         ({"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda", "config": {}}]}}, "a Lambda"),
     ],
@@ -77,3 +79,11 @@ def test_what_reads_no_image_is_refused(tmp_path: Path) -> None:
     text = sequential(DENSE)
     text["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 128]
     assert "reads [None, 128], which is no image" in said(write_h5(tmp_path / "m.h5", text))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 2), (2, 1)])
+def test_several_images_or_answers_are_refused(inputs: int, outputs: int, tmp_path: Path) -> None:
+    text = sequential(DENSE)
+    text["config"] |= {"input_layers": [["image", 0, 0]] * inputs, "output_layers": [["x", 0, 0]] * outputs}
+    message = said(write_h5(tmp_path / "m.h5", text))
+    assert message.endswith(f"m.h5: {inputs} inputs and {outputs} outputs; expected one image, one answer")

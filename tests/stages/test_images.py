@@ -141,6 +141,33 @@ def test_a_file_becomes_its_flat_logits(teacher_file: Path, tmp_path: Path) -> N
         image_models.load_file(read_keras_file(tmp_path / "wrong.h5"))
 
 
+def test_any_graph_of_known_layers_answers_as_before_or_is_refused() -> None:
+    from edgekit.stages.images import models as image_models
+    from edgekit.stages.keras.framework import import_keras
+
+    _, keras = import_keras()
+    layers = keras.layers
+    images = np.random.default_rng(0).normal(size=(5, 8, 8, 3)).astype(np.float32)
+    given, within = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+
+    def branch(x: Any) -> Any:
+        return layers.Conv2D(4, 3, padding="same")(layers.Conv2D(4, 1)(layers.Conv2D(3, 1)(x)))
+
+    beside = layers.Add()([keras.Model(within, branch(within))(given), branch(given)])
+    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(beside))
+    model = keras.Model(given, layers.Activation("linear")(x))  # weights of one shape in two branches of other depths
+    flat = image_models.as_logits(model, Path("m"))
+    np.testing.assert_allclose(flat(images).numpy(), model(images).numpy(), atol=1e-5)
+
+    relu = layers.ReLU()
+    twice = layers.Dense(3)(layers.Flatten()(relu(layers.Conv2D(4, 3)(relu(layers.Conv2D(4, 3)(given))))))
+    with pytest.raises(ConfigError, match="m: a layer is used twice, or two have one name"):
+        image_models.as_logits(keras.Model(given, twice), Path("m"))
+    inside = layers.Reshape((3,))(layers.Conv2D(3, 8, activation="softmax", name="shares")(given))
+    with pytest.raises(ConfigError, match="last layer 'shares' ends in softmax; possible: softmax, at the very end"):
+        image_models.as_logits(keras.Model(given, inside), Path("m"))
+
+
 def test_superfluous_filters_and_blocks_cost_nothing_when_they_go() -> None:
     from edgekit.stages.images import models as image_models
     from edgekit.stages.images.shrink import leave_out_blocks, shrink

@@ -25,6 +25,9 @@ BATCH = 100
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 Array = np.ndarray[Any, Any]
 
+#: Layers that only move numbers or hand them on.
+_PASSING = ("Dropout", "Flatten", "Permute", "Reshape")
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -111,28 +114,42 @@ def as_logits(model: Any, path: Path) -> Any:
         raise ConfigError(
             f"{path}: answers {list(model.output_shape[1:])}; expected a number for each of two labels or more"
         )
-    layers = flat_layers(model)
-    last = layers[-1]
-    kind = type(last).__name__
-    activation = getattr(getattr(last, "activation", None), "__name__", "linear")
-    wrong = kind == "Dense" and activation not in ("linear", "softmax")
-    if wrong or (kind == "Activation" and activation != "softmax"):
-        raise ConfigError(f"{path}: its last layer '{last.name}' ends in {activation}; possible: softmax, or logits")
-    cut = kind in ("Softmax", "Activation")
+    last = flat_layers(model)[-1]
+    _check_end(path, flat_layers(model))
+    pairs: list[tuple[Any, Any]] = []
 
     def clone(layer: Any) -> Any:
         config = {key: None if "regularizer" in key else value for key, value in layer.get_config().items()}
-        if layer is last and kind == "Dense":
+        if layer is last and type(layer).__name__ == "Dense":
             config["activation"] = "linear"
-        return type(layer).from_config(config)
+        copied = type(layer).from_config(config)
+        pairs.append((copied, layer))
+        return copied
 
     inputs = keras.Input(model.input_shape[1:], name="image")
-    copy = rebuild(model, inputs, clone, {last.name: 0} if cut else {})
-    own, theirs = copy.weights, model.weights
-    if [v.shape for v in own] != [v.shape for v in theirs]:
-        raise ConfigError(f"{path}: its layers share weights or are used twice, which edgekit cannot take apart")
-    copy.set_weights(model.get_weights())
+    cut = type(last).__name__ in ("Softmax", "Activation")
+    try:
+        copy = rebuild(model, inputs, clone, {last.name: 0} if cut else {})
+    except ValueError as error:  # two layers of one name
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"{path}: a layer is used twice, or two have one name, which edgekit cannot take apart: {said:.200}"
+        ) from None
+    for copied, layer in pairs:
+        copied.set_weights(layer.get_weights())
     return copy
+
+
+def _check_end(path: Path, layers: Sequence[Any]) -> None:
+    """Raises ConfigError where a model's answers are neither logits nor the softmax that can be taken off."""
+    last = layers[-1]
+    ends = next((layer for layer in reversed(layers) if type(layer).__name__ not in _PASSING), last)
+    found = getattr(getattr(ends, "activation", None), "__name__", "linear")
+    found = "softmax" if type(ends).__name__ == "Softmax" else found
+    removable = ends is last and type(last).__name__ in ("Dense", "Softmax", "Activation")
+    if found != "linear" and not (found == "softmax" and removable):
+        hint = ", at the very end in a layer of its own or a dense one" if found == "softmax" else ""
+        raise ConfigError(f"{path}: its last layer '{ends.name}' ends in {found}; possible: softmax{hint}, or logits")
 
 
 def flat_layers(model: Any) -> list[Any]:
