@@ -83,6 +83,10 @@ def test_what_does_not_fit_is_refused_in_one_line(data: Path, teacher: str, tmp_
     assert "nothing trains the answers; possible: response, or alpha below 1" in said(
         "distill.losses={hidden=1.0}", "distill.alpha=1.0", kind=ConfigError
     )
+    assert "distill.layer_map: texts have it" in said("distill.layer_map='last'", kind=ConfigError)
+    assert "width 1.5 and depth 1 are shares of the teacher's; possible: 1 at most" in said(
+        "distill.student={architecture='teacher', width=1.5}", kind=ConfigError
+    )
     assert "images have one teacher" in said(teachers=(teacher, teacher), data=str(data))
     assert "no such architecture; did you mean 'MobileNetV2'?" in said(
         kind=ConfigError, teachers=("keras:MobilenetV2",), data=str(data)
