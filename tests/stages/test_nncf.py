@@ -97,6 +97,33 @@ def test_the_only_int8_layer_is_as_noisy_in_the_model_as_alone_and_as_numpy_says
     ), "by default biases are corrected"
 
 
+def test_the_noise_of_an_attention_alone_is_not_that_of_its_values(
+    made: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.stages.int8 import ir_noise
+
+    measured: list[Any] = []
+
+    def keep(exact: Any, network: Any, token_ids: list[list[int]]) -> tuple[Noise, Noise]:
+        measured[:] = exact, network.clone(), token_ids[:4]
+        return Noise(), Noise()
+
+    monkeypatch.setattr(quantize_nncf, "measure", keep)
+    how = {"max_tokens": 16, "calibration_samples": 4, "smooth_quant": "off", "bias_correction": "off"}
+    run(quantize_nncf, made["convert"], tmp_path / "int8", made, **how)
+    exact, network, texts = measured
+    before = [noise.snr_db()["layers.0.attention"] for noise in ir_noise.measure(exact, network, texts)]
+    value = ir_noise.layer_operators(network)["layers.0.value"].output(0)
+    (biased,) = (reader.get_node().output(0) for reader in value.get_target_inputs())
+    readers = list(biased.get_target_inputs())
+    doubled = quantize_nncf.runtime.library().opset13.multiply(biased, np.float32(2))
+    for reader in readers:
+        reader.replace_source_output(doubled.output(0))
+    after = [noise.snr_db()["layers.0.attention"] for noise in ir_noise.measure(exact, network, texts)]
+    assert after[0] < 1 < before[0], "twice the values are twice the answer"
+    assert after[1] == pytest.approx(before[1])
+
+
 def test_auto_keeps_the_worst_and_says_so(made: dict[str, Artifact], tmp_path: Path) -> None:
     first, second = made["quantize"].metrics["layer_noise"][:2]
     limit = (first["alone_db"] + second["alone_db"]) / 2
