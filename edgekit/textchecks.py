@@ -1,4 +1,4 @@
-"""Whether the user's data and teachers fit a task of whole texts: what can be known before any work."""
+"""Whether the user's data and teachers fit a task of texts: what can be known before any work."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from .errors import PlanError
 from .inputs import Inputs
 from .steps import Teacher
 
-#: Tasks that the built-in sample is not for.
-WITHOUT_SAMPLE = ("text_regression", "multi_label_classification")
+#: Tasks that the built-in samples are not for.
+WITHOUT_SAMPLE = ("text_regression", "multi_label_classification", "token_classification")
+#: Tasks that read files of a form of their own, and what these are called.
+OWN_FILES = {"question_answering": "FILE.json in SQuAD's form", "token_classification": "FILE.conll or JSON lines"}
 
 
 def check_texts(inputs: Inputs, task: str, steps: Sequence[BaseModel]) -> None:
@@ -22,8 +24,10 @@ def check_texts(inputs: Inputs, task: str, steps: Sequence[BaseModel]) -> None:
     """
     if inputs.is_sample and task in WITHOUT_SAMPLE:
         raise PlanError(f"task {task}: the sample task is text_classification; name texts of your own with --data")
-    if task not in ("text_classification", *WITHOUT_SAMPLE):
+    if task not in ("text_classification", "question_answering", *WITHOUT_SAMPLE):
         return
+    if inputs.data.kind == "hub" and task in OWN_FILES:
+        raise PlanError(f"--data hf:{inputs.data.name}: {task} reads files; possible: {OWN_FILES[task]}")
     never = any(isinstance(step, Teacher) and step.fine_tune == "never" for step in steps)
     for number, model in enumerate((inputs.teacher, *inputs.more_teachers), start=1):
         if model is None or model.task in (None, task):

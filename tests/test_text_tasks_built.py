@@ -118,9 +118,12 @@ def test_what_is_refused_before_any_work(tmp_path: Path, base: Path) -> None:
     task, data = "text_regression", str(write_csv(tmp_path / "data.csv", "text_regression", 40))
     no_sample = "task text_regression: the sample task is text_classification; name texts of your own with --data"
     assert refuse(task=task) == no_sample
+    assert refuse(task="token_classification") == no_sample.replace(task, "token_classification")
     classifier = tiny_text.write_hf(tmp_path / "classifier")
     other = "--teacher classifier: is a model for text_classification, but the task is text_regression; possible: "
     line = refuse(classifier, data=data, task=task, overrides=('teacher.fine_tune="never"', "max_tokens=32"))
     assert line == other + "teacher.fine_tune = 'auto'"
+    line = refuse(classifier, data=data, task="question_answering", overrides=('teacher.fine_tune="never"',))
+    assert line == other.replace(task, "question_answering") + "teacher.fine_tune = 'auto'"
     rating = tiny_text.write_hf(tmp_path / "rating", labels=1)
     assert refuse(rating, classifier, data=data) == other + "--task text_regression fine-tunes its encoder for that"

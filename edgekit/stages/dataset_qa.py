@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from ..artifact import Artifact, Job, Outcome
-from ..errors import ConfigError
 from ..steps import StepOptions
 from ..tables import find_splits
 from ..tasks.question_answering import LABELS, SCHEMA
@@ -27,14 +26,11 @@ class Options(StepOptions):
     """Where the questions come from."""
 
     sample: bool = False
-    hub_data: str | None = None
 
 
 def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     """Write the dataset artifact. Raises ConfigError for data that cannot be used, naming file and place."""
     notes: list[str] = []
-    if options.hub_data:
-        raise ConfigError(f"hf:{options.hub_data}: question answering reads SQuAD's files; possible: --data FILE.json")
     if options.sample:
         origin, splits = "sample task", generate()
     else:

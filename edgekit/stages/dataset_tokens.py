@@ -23,17 +23,11 @@ EXTRA = "data"
 class Options(StepOptions):
     """Where the sentences come from, and whose tags they must have."""
 
-    teacher_labels: tuple[str, ...] = ()  # empty: no teacher, or a base checkpoint
-    sample: bool = False
-    hub_data: str | None = None
+    teacher_labels: tuple[str, ...] = ()  # empty: a base checkpoint
 
 
 def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     """Write the dataset artifact. Raises ConfigError for data that cannot be used, naming file and line."""
-    if options.sample:
-        raise ConfigError("token classification has no sample task; possible: --data with CoNLL files or JSON lines")
-    if options.hub_data:
-        raise ConfigError(f"hf:{options.hub_data}: token classification reads files; possible: --data FILE.conll")
     path = job.inputs["data"]
     found = {split: read_sentences(file, options.teacher_labels) for split, file in find_splits(path).items()}
     splits, notes = make_splits(found, _words, job.seed, path)
