@@ -140,9 +140,10 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
             check_image_losses(step.options)
     check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)
     if task != "tensors":  # whose layers are known when its file is loaded
-        check_float_layers([step.options for step in steps], teachers[0] if teachers else None, student)
-    model = student or (teachers[0] if teachers else None)
-    notes = effect_notes([step.options for step in steps], model, target.runtime.name)
+        check_float_layers([step.options for step in steps], teachers[0] if teachers else None, student, lane.by_token)
+    notes = effect_notes(
+        [step.options for step in steps], teachers[0] if teachers else None, student, target.runtime.name
+    )
     return Plan(recipe, target, inputs, tuple(steps), task, notes)
 
 

@@ -18,7 +18,7 @@ from ..ondevice.runtimes import openvino as runtime
 from .convert_openvino import ir_bytes, save_ir
 from .int8.calibration import calibration_token_ids
 from .int8.ir_noise import float_layers, layer_operators, measure
-from .int8.layer_noise import check_names, noise_rows, worst_layers
+from .int8.layer_noise import check_left, check_names, noise_rows, worst_layers
 from .int8.nncf_words import NncfQuantize, arguments, library
 from .text.splits import TokenSplit, read_split
 from .text.tokens import load_tokenizer
@@ -41,6 +41,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     layers = layer_operators(exact)
     wanted = [] if options.keep_float == "auto" else options.keep_float
     check_names(wanted, list(layers))
+    check_left(wanted, layers, options)
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
     token_ids = calibration_token_ids(job, tokenizer, options.calibration_samples)
 
@@ -52,6 +53,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     whole, alone = measure(exact, network, token_ids)
     if options.keep_float == "auto":
         wanted = list(worst_layers(alone.snr_db(), options.keep_float_below_db))
+        check_left(wanted, layers, options)
         if wanted:
             network = quantise(wanted)
             whole, alone = measure(exact, network, token_ids)

@@ -78,6 +78,28 @@ def test_names_are_checked_by_the_depth_that_the_model_will_have() -> None:
         check_float_layers([TfliteOptions(buckets=(16,), keep_float=attention)], None, None)
 
 
+def test_a_plan_knows_the_layers_that_a_task_and_its_token_vectors_have() -> None:
+    """The sample task's teacher that answers by token has 4 layers, and no pooler."""
+    head, widen = (NncfQuantize(max_tokens=16, keep_float=[name]) for name in ("head", "widen"))
+    check_float_layers([head], None, None)
+    check_float_layers([NncfQuantize(max_tokens=16, keep_float=["layers.3.up"])], None, None, by_token=True)
+    for wrong in (head, NncfQuantize(max_tokens=16, keep_float=["layers.4.up"])):
+        with pytest.raises(ConfigError, match=f"no layer '{wrong.keep_float[0]}'"):
+            check_float_layers([wrong], None, None, by_token=True)
+    check_float_layers([Prune(embedding=64), widen], None, None)
+    with pytest.raises(ConfigError, match="no layer 'widen'"):
+        check_float_layers([Prune(ffn=0.5), widen], None, None)
+
+
+def test_a_list_of_all_layers_is_refused_for_nothing_would_be_int8() -> None:
+    names = [f"layers.0.{part}" for part in ("query", "key", "value", "output", "up", "down", "attention")]
+    shrunk = Distill(layers=[0])
+    check_float_layers([shrunk, NncfQuantize(max_tokens=16, keep_float=[*names, "head"])], None, None)
+    every = NncfQuantize(max_tokens=16, keep_float=[*names, "head", "classifier"])
+    with pytest.raises(ConfigError, match=r"keep_float: it names all layers, so nothing would be INT8"):
+        check_float_layers([shrunk, every], None, None)
+
+
 def test_a_limit_and_a_metric_that_nothing_asks_for_are_refused() -> None:
     assert Quantize(keep_float="auto", keep_float_below_db=12.0).keep_float_below_db == 12
     with pytest.raises(ValueError, match="only keep_float = 'auto' asks for a limit"):

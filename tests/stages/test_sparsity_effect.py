@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from click.testing import CliRunner
 from tiny_text import write_hf
 
 from edgekit.cli import cli
-from edgekit.shape import read_shape
+from edgekit.shape import LayerShape, Shape, read_shape
 from edgekit.stages.pruning.sparsity_effect import archived, clustered, dense_share, effect_notes
-from edgekit.steps import Cluster, Quantize, Sparsify
+from edgekit.steps import Cluster, Distill, Prune, Quantize, Sparsify
 
 
 @pytest.mark.parametrize("sparsity", [0.4, 0.7, 0.85])
@@ -56,12 +57,12 @@ def test_the_model_of_shared_values_is_near_to_a_real_one(clusters: int, int8: b
 
 
 def test_shared_values_count_the_zeros_before_them() -> None:
-    alone = effect_notes([Cluster(clusters=16), Quantize()], None, "litert")
+    alone = effect_notes([Cluster(clusters=16), Quantize()], None, None, "litert")
     assert alone == (
         "16 shared values shrink the layers' weights in the compressed bundle by about 46% (modelled); "
         "no latency: LiteRT's XNNPACK multiplies shared values as any other number",
     )
-    zeros, both = effect_notes([Sparsify(sparsity=0.5), Cluster(clusters=16), Quantize()], None, "litert")
+    zeros, both = effect_notes([Sparsify(sparsity=0.5), Cluster(clusters=16), Quantize()], None, None, "litert")
     assert "by about 29% (modelled)" in zeros
     assert "16 shared values shrink, with the zeros, the layers' weights in the compressed bundle by about 55%" in both
 
@@ -73,17 +74,38 @@ def test_the_sentence_names_the_share_and_who_computes(tmp_path: Path) -> None:
     dense = 4 * (4 * 32 * 32 + 2 * 32 * 64)
     assert dense_share(shape) == pytest.approx(dense / shape.parameters)
     saved = (1 - 0.711) * dense / shape.parameters
-    notes = effect_notes([Sparsify(sparsity=0.5), Quantize()], folder, "litert")
+    notes = effect_notes([Sparsify(sparsity=0.5), Quantize()], folder, None, "litert")
     assert notes == (
         f"sparsity 0.5 shrinks the model in the compressed bundle by about {saved:.0%} (modelled); "
         "no latency: LiteRT's XNNPACK multiplies zeros as any other number",
     )
-    assert effect_notes([Quantize()], folder, "litert") == ()
+    assert effect_notes([Quantize()], folder, None, "litert") == ()
+
+
+def test_the_share_is_that_of_the_model_that_becomes_sparse(tmp_path: Path) -> None:
+    half = Shape("bert", 60, 32, 40, 2, (LayerShape(4, 8, 64),) * 2, ("bad", "good"))
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    for folder, shape in ((teacher, half.with_layers(2 * half.layers)), (student, half)):
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(shape.config()))
+    last = [Sparsify(sparsity=0.5), Quantize()]
+
+    def saved(*steps: Any, student: Path | None = None) -> str:
+        (note,) = effect_notes([*steps, *last], teacher, student, "litert")
+        return note.partition(" (modelled)")[0].rpartition("about ")[2]
+
+    dense = 2 * (4 * 32 * 32 + 2 * 32 * 64)
+    assert saved(Distill(layers=0.5)) == f"{(1 - 0.711) * dense / half.parameters:.0%}" != saved()
+    assert saved(Distill(), student=student) == saved(Distill(layers=0.5))
+    assert saved(Prune(ffn=0.5)) != saved()
+    for unknown in (Prune(vocabulary="corpus"), Prune(target_macs_ratio=0.5)):
+        assert saved(unknown) == "29%"
+        assert "the layers' weights" in effect_notes([unknown, *last], teacher, None, "litert")[0]
 
 
 def test_without_a_model_it_speaks_of_the_layers_alone(tmp_path: Path) -> None:
     note = "shrinks the layers' weights in the compressed bundle by about 42% (modelled); no latency: OpenVINO"
-    assert note in effect_notes([Sparsify()], None, "openvino")[0]
+    assert note in effect_notes([Sparsify()], None, None, "openvino")[0]
     recipe = tmp_path / "own.toml"
     recipe.write_text(
         'schema = 1\ndescription = "x"\nmin_retention = 0.5\n'

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...artifact import Artifact, Job
-from ...errors import ConfigError
 from ...shape import Shape
 from ...steps import Quantize
 from ..text.tokens import load_tokenizer
 from .calibration import calibration_token_ids
-from .layer_noise import check_names, worst_layers
+from .layer_noise import check_left, check_names, worst_layers
 from .static_ranges import Ranges, find_ranges
 from .twin_noise import measure_noise
 
@@ -36,17 +35,20 @@ def float_layers(
 
     Raises ConfigError for a name that no layer has, and where nothing would be left to quantise.
     """
-    known = [layer.name for layer in model.layers if hasattr(layer, "kernel") and layer.name != "token_type"]
+    known = dense_layers(model)
     if options.keep_float == "auto":
         _, alone = measure_noise(model, shape, token_ids, ranges, (), per_channel)
         kept = worst_layers(alone.snr_db(), options.keep_float_below_db)
-        what = f"all layers alone are below {options.keep_float_below_db:g} dB"
     else:
         check_names(options.keep_float, known)
-        kept, what = tuple(options.keep_float), "it names all layers"
-    if not set(known).difference(kept, ("classifier",)):
-        raise ConfigError(f"quantize.keep_float: {what}, so nothing would be INT8; possible: no quantize step")
+        kept = tuple(options.keep_float)
+    check_left(kept, set(known).difference(("classifier",)), options)
     return kept
+
+
+def dense_layers(model: Any) -> list[str]:
+    """The dense layers of a twin by name; what tells the texts of a pair apart is none that a recipe may name."""
+    return [layer.name for layer in model.layers if hasattr(layer, "kernel") and layer.name != "token_type"]
 
 
 def weights_per_channel(source: Artifact, per_channel: bool = True) -> bool:

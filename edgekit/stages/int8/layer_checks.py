@@ -8,23 +8,39 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ...shape import FAMILIES, read_config, read_shape
-from ...steps import Quantize
+from ...steps import Prune, Quantize
+from .. import teacher_hf, teacher_tokens
 from ..learning.checks import depth_at
-from ..teacher_hf import SAMPLE_LAYERS
-from .layer_noise import PARTS, check_names
+from ..pruning.checks import incoming_shape
+from .layer_noise import PARTS, check_left, check_names
 from .nncf_words import NncfQuantize
 
 
-def check_float_layers(steps: Sequence[BaseModel], teacher: Path | None, student: Path | None) -> None:
-    """Refuse a name in `keep_float` that the encoder will have no layer of; no teacher: edgekit makes it itself.
+def check_float_layers(
+    steps: Sequence[BaseModel], teacher: Path | None, student: Path | None, by_token: bool = False
+) -> None:
+    """Refuse a name in `keep_float` that the encoder will have no layer of, and a list of all its layers.
 
-    Models of other families, and bare files, are left to the stage. Raises ConfigError naming the nearest.
+    No teacher: edgekit makes it itself. Models of other families, and bare files, are left to the stage. Raises
+    ConfigError naming the nearest.
     """
     if teacher and (not teacher.is_dir() or read_config(teacher)["model_type"] not in FAMILIES):
         return
-    layers = len(read_shape(teacher).layers) if teacher else len(SAMPLE_LAYERS)
+    sample = teacher_tokens.SAMPLE_LAYERS if by_token else teacher_hf.SAMPLE_LAYERS
+    layers = len(read_shape(teacher).layers) if teacher else len(sample)
     for options in steps:
         if isinstance(options, Quantize) and options.keep_float != "auto":
             parts = (*PARTS, "attention") if isinstance(options, NncfQuantize) else PARTS
             inner = [f"layers.{at}.{p}" for at in range(depth_at(steps, options, layers, student)) for p in parts]
-            check_names(options.keep_float, ["widen", *inner, "head", "classifier"])
+            first = ["widen"] if _is_widened(steps, options, teacher, student) else []
+            known = [*first, *inner, *([] if by_token else ["head"]), "classifier"]
+            check_names(options.keep_float, known)
+            check_left(options.keep_float, known, options)
+
+
+def _is_widened(steps: Sequence[BaseModel], until: BaseModel, teacher: Path | None, student: Path | None) -> bool:
+    """Whether the encoder that step `until` gets has token vectors that are narrower than its layers."""
+    shape = incoming_shape(steps, until, teacher, student)
+    if shape:
+        return shape.embedding is not None
+    return any(isinstance(options, Prune) and options.embedding for options in steps)

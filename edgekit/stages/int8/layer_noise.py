@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import ConfigError, did_you_mean
 from ...shape import Shape
+from ...steps import Quantize
 
 FloatArray = np.ndarray[Any, Any]
 
@@ -35,6 +36,14 @@ def check_names(wanted: Iterable[str], known: Sequence[str], where: str = "quant
             near = did_you_mean(name, known)
             few = near if near.startswith("; did") else f"; possible: {known[0]} … {known[-1]}"
             raise ConfigError(f"{where}: the model has no layer '{name}'{few}")
+
+
+def check_left(kept: Iterable[str], known: Iterable[str], options: Quantize) -> None:
+    """Refuse to keep all layers in float. Raises ConfigError."""
+    if not set(known).difference(kept):
+        auto = f"all layers alone are below {options.keep_float_below_db:g} dB"
+        what = auto if options.keep_float == "auto" else "it names all layers"
+        raise ConfigError(f"quantize.keep_float: {what}, so nothing would be INT8; possible: no quantize step")
 
 
 class Noise:

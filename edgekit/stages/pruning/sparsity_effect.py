@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from ...shape import FAMILIES, Shape, read_config, read_shape
-from ...steps import Cluster, Quantize, Sparsify
+from ...shape import Shape
+from ...steps import Cluster, Prune, Quantize, Sparsify
+from .checks import incoming_shape
 
 #: Share of zeros, and what DEFLATE then makes of normally distributed weights against dense ones: INT8 with a scale for
 #: each of 768 channels of 384 weights, and float32 (numpy.random.default_rng(0), zlib level 6).
@@ -34,20 +35,34 @@ KERNELS = {
 }  # fmt: skip
 
 
-def effect_notes(steps: Sequence[BaseModel], model: Path | None, runtime: str) -> tuple[str, ...]:
-    """A sentence for each sparsify and cluster step of a plan. `model` is the user's folder; None: edgekit makes it."""
+def effect_notes(
+    steps: Sequence[BaseModel], teacher: Path | None, student: Path | None, runtime: str
+) -> tuple[str, ...]:
+    """A sentence for each sparsify and cluster step of a plan; no teacher: edgekit makes the model itself."""
     int8 = any(isinstance(options, Quantize) and options.method != "fp16" for options in steps)
-    known = model is not None and model.is_dir() and read_config(model)["model_type"] in FAMILIES
-    share = dense_share(read_shape(model)) if known and model else None
     notes, zeros = [], 0.0
     for options in steps:
         if isinstance(options, Sparsify):
             zeros = options.sparsity
-            notes.append(_note(f"sparsity {zeros:g} shrinks", archived(zeros, int8), share, runtime, "zeros"))
+            cause, left, idle = f"sparsity {zeros:g} shrinks", archived(zeros, int8), "zeros"
         elif isinstance(options, Cluster):
             cause = f"{options.clusters} shared values shrink" + (", with the zeros," if zeros else "")
-            notes.append(_note(cause, clustered(options.clusters, zeros, int8), share, runtime, "shared values"))
+            left, idle = clustered(options.clusters, zeros, int8), "shared values"
+        else:
+            continue
+        notes.append(_note(cause, left, _share_at(steps, options, teacher, student), runtime, idle))
     return tuple(notes)
+
+
+def _share_at(
+    steps: Sequence[BaseModel], until: BaseModel, teacher: Path | None, student: Path | None
+) -> float | None:  # fmt: skip
+    """`dense_share` of the model that step `until` gets; None where its files and the recipe do not tell."""
+    found = any(isinstance(options, Prune) and (options.budget or options.vocabulary != "keep") for options in steps)
+    if found or (teacher and not teacher.is_dir()):
+        return None
+    shape = incoming_shape(steps, until, teacher, student)
+    return dense_share(shape) if shape else None
 
 
 def _note(cause: str, left: float, share: float | None, runtime: str, idle: str) -> str:
