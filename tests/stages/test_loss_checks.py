@@ -145,6 +145,20 @@ def test_texts_longer_than_a_model_reads_are_refused(tmp_path: Path, whose: str)
     check_losses([Distill()], teachers, folders["student"], 15)
 
 
+@pytest.mark.parametrize("whose", ["teacher", "student"])
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path, whose: str) -> None:
+    folders = {name: folder(tmp_path / name, 6) for name in ("teacher", "student")}
+    path = folders[whose] / "tokenizer.json"
+    content = json.loads(path.read_text())
+    for added, fits in ((8, True), (9, False)):
+        path.write_text(json.dumps({**content, "added_tokens": [{"id": added, "content": "[MASK]"}]}))
+        if fits:
+            check_losses([Distill()], [folders["teacher"]], folders["student"], TOKENS)
+            continue
+        with pytest.raises(ConfigError, match=f"^{path}: its highest token id is 9, but .* has 9 token vectors$"):
+            check_losses([Distill()], [folders["teacher"]], folders["student"], TOKENS)
+
+
 def test_a_mask_that_a_tokenizer_cannot_read_is_refused(tmp_path: Path) -> None:
     bert, roberta = folder(tmp_path / "bert", 6), folder(tmp_path / "roberta", 6, "roberta", mask="<mask>")
     without, other = folder(tmp_path / "without", 4, mask="[X]"), folder(tmp_path / "other", 4, mask="<mask>")

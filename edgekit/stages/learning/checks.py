@@ -12,7 +12,7 @@ from ...errors import ConfigError
 from ...shape import FAMILIES, is_classifier, label_names, read_config, read_shape
 from ...steps import Distill, Losses, Prune
 from ..teacher_hf import SAMPLE_LAYERS
-from ..text.tokens import read_tokenizer
+from ..text.tokens import check_vocabulary, read_tokenizer
 from .layers import chosen_layers, kept_count, map_layers
 
 #: Losses that compare token by token; the student has to split texts as the teacher does.
@@ -33,12 +33,12 @@ def by_token(losses: Losses) -> list[str]:
 def check_losses(steps: Sequence[BaseModel], teachers: Sequence[Path], student: Path | None, max_tokens: int) -> None:
     """Refuse what the models in these folders cannot do; no teachers, no student: edgekit makes that model itself.
 
-    Raises ConfigError for texts longer than a model's positions, a teacher whose insides edgekit does not know, a
-    layer that is not there, losses by token with a student that splits texts otherwise, an augmentation of what the
-    tokenizers have no words or no mask for, and losses that leave a fresh classifier untrained.
+    Raises ConfigError for texts longer than a model's positions, tokens without a vector, a teacher whose insides
+    edgekit does not know, a layer that is not there, losses by token with a student that splits texts otherwise, an
+    augmentation for which a tokenizer has no words or no mask, and losses that leave a fresh classifier untrained.
     """
     for folder in (*teachers, *((student,) if student else ())):
-        _check_positions(folder, max_tokens)
+        _check_sizes(folder, max_tokens)
     teacher = teachers[0] if teachers else None
     family = read_config(teacher)["model_type"] if teacher else None
     for options in steps:
@@ -61,13 +61,23 @@ def check_losses(steps: Sequence[BaseModel], teachers: Sequence[Path], student: 
             _check_tokenizers(options, teacher / "tokenizer.json", student / "tokenizer.json")
 
 
-def _check_positions(folder: Path, max_tokens: int) -> None:
-    """Refuse a model of edgekit's own families whose texts end before the recipe's."""
-    if read_config(folder)["model_type"] in FAMILIES and (positions := read_shape(folder).positions) < max_tokens:
+def _check_sizes(folder: Path, max_tokens: int) -> None:
+    """Refuse a model of edgekit's own families whose texts end before the recipe's, or that lacks tokens' vectors."""
+    if read_config(folder)["model_type"] not in FAMILIES:
+        return
+    shape = read_shape(folder)
+    if shape.positions < max_tokens:
         raise ConfigError(
             f"{folder / 'config.json'}: the recipe's texts may have {max_tokens} tokens, but the model has positions "
-            f"for {positions} only; possible: max_tokens = {positions}"
+            f"for {shape.positions} only; possible: max_tokens = {shape.positions}"
         )
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        content = read_tokenizer(path)
+        vocabulary = content["model"]["vocab"]  # a list where the model is Unigram
+        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+        numbers = (*ids, *(token.get("id") for token in content.get("added_tokens") or ()))
+        check_vocabulary(path, [number for number in numbers if isinstance(number, int)], shape.vocabulary)
 
 
 def _check_augment(options: Distill | Prune, teachers: Sequence[Path], student: Path | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +84,21 @@ def count_truncated(tokenizer: Any, texts: Sequence[Text]) -> int:
 
 def check_tokenizer(path: Path, tokenizer: Any, vocabulary: int, positions: int) -> None:
     """Refuse a tokenizer that does not fit its model. Raises ConfigError naming both sizes."""
-    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    check_vocabulary(path, tokenizer.get_vocab(with_added_tokens=True).values(), vocabulary)
+    limit = tokenizer.truncation["max_length"]
+    if limit > positions:
+        raise ConfigError(f"{path}: texts may have {limit} tokens, but the model has positions for {positions} only")
+
+
+def check_vocabulary(path: Path, ids: Iterable[int], vocabulary: int) -> None:
+    """Refuse token ids of a tokenizer.json that its model has no vectors for. Raises ConfigError."""
+    highest = max(ids, default=-1)
     if highest < 0:
         raise ConfigError(f"{path}: its vocabulary is empty")
     if highest >= vocabulary:
         raise ConfigError(
             f"{path}: its highest token id is {highest}, but the model beside it has {vocabulary} token vectors"
         )
-    limit = tokenizer.truncation["max_length"]
-    if limit > positions:
-        raise ConfigError(f"{path}: texts may have {limit} tokens, but the model has positions for {positions} only")
 
 
 def pad(token_ids: Sequence[Sequence[int]], pad_id: int, length: int | None = None) -> tuple[IntArray, IntArray]:
