@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ("int8-ptq", "distilbert-int8", "minilm-int8", "small-int8", "tiny-int8")
+RECIPES = ("int8-ptq", "distilbert-int8", "minilm-int8", "small-int8", "tiny-int8", "nano-int8")
 TARGETS = ("raspberrypi", "intel-cpu")
 TEXTS, BLOCK, ROUNDS = 400, 50, 3
 
