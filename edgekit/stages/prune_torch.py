@@ -48,14 +48,19 @@ class Options(steps.Prune):
     buckets: Annotated[tuple[int, ...] | None, Field(strict=False)] = None
     int8: Annotated[bool | None, Field(description="whether the recipe goes on to INT8")] = None
     measured_by: Annotated[str | None, Field(description="the digest of the code that measures")] = None
+    measured_on: Annotated[str | None, Field(description="this machine's processor, which the shape suits")] = None
 
     @model_validator(mode="before")
     @classmethod
     def _target_where_measured(cls, given: dict[str, Any]) -> dict[str, Any]:
         if given.get("target_latency_ratio") is not None:
-            return {**given, "measured_by": code_digest(LATENCY_TABLE)}
-        of_target = ("runtime", "device", "threads", "buckets", "int8", "measured_by")
+            return {**given, "measured_by": code_digest(LATENCY_TABLE), "measured_on": _measuring().processor()}
+        of_target = ("runtime", "device", "threads", "buckets", "int8", "measured_by", "measured_on")
         return {key: value for key, value in given.items() if key not in of_target}
+
+
+def _measuring() -> Any:
+    return import_module(f"{__package__}.{LATENCY_TABLE}")
 
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
@@ -130,7 +135,7 @@ def _costs(came: Shape, start: Shape, training: Split, options: Options, job: Jo
 
 def _latencies(came: Shape, end: Shape, training: Split, options: Options, job: Job) -> Any:
     """The table of latencies, measured once for a step."""
-    measuring = import_module(f"{__package__}.{LATENCY_TABLE}")
+    measuring = _measuring()
     buckets = options.buckets or (options.max_tokens,)
     lengths = measuring.padded_lengths([len(ids) for ids in training.token_ids], buckets)
     place = measuring.Place(
@@ -141,7 +146,7 @@ def _latencies(came: Shape, end: Shape, training: Split, options: Options, job: 
 
 def _ratio(came: Shape, end: Shape, table: Any, options: Options, job: Job) -> Callable[[Sequence[LayerShape]], float]:
     """The share of the latency of the model as it came that a model of these layers has, measured side by side."""
-    measuring = import_module(f"{__package__}.{LATENCY_TABLE}")
+    measuring = _measuring()
     known: dict[tuple[LayerShape, ...], float] = {}
 
     def ratio(layers: Sequence[LayerShape]) -> float:

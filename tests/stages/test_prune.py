@@ -372,14 +372,18 @@ def test_a_budget_is_a_share_below_one(ratio: float) -> None:
         steps.Prune.model_validate({"target_latency_ratio": ratio})
 
 
-def test_a_step_knows_its_target_only_where_it_measures() -> None:
+def test_a_step_knows_its_target_only_where_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else each target would have a student of its own to train."""
+    from edgekit.stages.pruning import latency_table
+
+    monkeypatch.setattr(latency_table, "identify", lambda: {"cpu": "Model Z"})
     of_target = {"runtime": "litert", "device": "CPU", "threads": 2, "buckets": (16, 32), "int8": True}
     plain = Options.model_validate({"max_tokens": 32, "ffn": 0.5, **of_target})
     assert plain == Options.model_validate({"max_tokens": 32, "ffn": 0.5})
     measured = Options.model_validate({"max_tokens": 32, "target_latency_ratio": 0.5, **of_target})
     assert of_target.items() <= measured.model_dump().items()
     assert len(measured.measured_by or "") == 64
+    assert (plain.measured_on, measured.measured_on) == (None, "Model Z"), "another processor may need another shape"
 
 
 @pytest.mark.heavy

@@ -131,7 +131,7 @@ def measured_table(
         device=device,
         threads=place.threads,
         int8=place.int8,
-        processor=identify()["cpu"] or platform.machine(),
+        processor=processor(),
         lengths={str(length): share for length, share in lengths.items()},
         whole=ms["whole"],
         smallest=ms["smallest"],
@@ -140,6 +140,11 @@ def measured_table(
     )
     write_bytes(kept, json.dumps(asdict(table)).encode())
     return table
+
+
+def processor() -> str:
+    """The processor here, which a table holds for."""
+    return str(identify()["cpu"] or platform.machine())
 
 
 def measured_ratio(table: LatencyTable, whole: Shape, shape: Shape, device: str, progress: Progress) -> float:
