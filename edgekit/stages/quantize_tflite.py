@@ -32,11 +32,11 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     What training has chosen, ranges and layers that stay in float, is taken as it is. Raises ConfigError for a layer
     of `keep_float` that is not there.
     """
-    from .int8.choice import calibration_texts, float_layers, static_ranges, weights_per_channel
+    from .int8.choice import calibration_texts, dense_layers, float_layers, static_ranges, weights_per_channel
     from .int8.layer_noise import noise_rows
     from .int8.static_ranges import copy_weights, ranges_of, round_activations
     from .int8.twin_noise import measure_noise
-    from .keras.tflite import write_tflite
+    from .keras.tflite import integer_layers, write_tflite
     from .keras.tflite_graph import operators
     from .keras.twin import build_twin, load_twin
 
@@ -51,11 +51,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     whole, alone = measure_noise(model, shape, token_ids, ranges, kept, per_channel)
     shipped = round_activations(model, shape, ranges, kept) if ranges else model
     metrics = write_tflite(shipped, shape, source, options.buckets, job, True, per_channel, kept)
+    integer = integer_layers(model, ranges, kept)
+    left = [*kept, *(name for name in dense_layers(model) if name not in (*integer, *kept))]
     found = operators((job.work / "model.tflite").read_bytes())
     metrics |= {
         "activations": "static" if ranges else "dynamic",
-        "float_layers": [*kept, "classifier"] if "classifier" not in kept else list(kept),
-        "layer_noise": noise_rows(whole.snr_db(), alone.snr_db(), [*kept, "classifier"]),
+        "float_layers": left,
+        "layer_noise": noise_rows(whole.snr_db(), alone.snr_db(), left),
         "operators": found,
     }
     if ranges:

@@ -115,11 +115,12 @@ def _in_wrappers(
 
     The twin's token vectors are rounded here: they are not trained as a rule, and the model learns with what will ship.
     """
-    from .keras.tflite import on_grid
+    from .int8.static_ranges import ranges_of
+    from .keras.tflite import integer_layers, on_grid
 
     word = twin.get_layer("word").embeddings
     word.assign(on_grid(word.numpy()))
-    kernels = {name: twin.get_layer(name).kernel for name in _integer_layers(twin, kept)}
+    kernels = {name: twin.get_layer(name).kernel for name in integer_layers(twin, ranges_of(twin), kept)}
     model, follow = _wrapped(twin, set(kernels), per_channel)
     pairs = list(zip(twin.trainable_variables, model.trainable_variables, strict=True))
     rounded = {id(kernel) for kernel in kernels.values()}
@@ -171,18 +172,6 @@ def _wrapped(twin: Any, chosen: Collection[str], per_channel: bool) -> tuple[Any
             twin.get_layer(point).set_weights([found["min_var"].numpy(), found["max_var"].numpy()])
 
     return model, follow
-
-
-def _integer_layers(twin: Any, kept: Collection[str]) -> list[str]:
-    """The dense layers whose kernels become INT8: with static ranges those that round what they read."""
-    from .int8.static_ranges import ranges_of
-    from .keras.tflite import QUANTISED_FROM
-
-    ranges = ranges_of(twin)
-    kernels = {x.name: x.kernel for x in twin.layers if hasattr(x, "kernel") and x.name not in kept}
-    if ranges:
-        return [name for name in kernels if f"{name}.in" in ranges]
-    return [name for name, kernel in kernels.items() if kernel.shape.num_elements() >= QUANTISED_FROM]
 
 
 def _is_clustered(kernel: Any, clusters: int | None) -> bool:

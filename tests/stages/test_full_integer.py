@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,26 @@ def test_noise_is_that_of_the_formula(source: Artifact) -> None:
     assert in_model["layers.0.key"] < found, "the token vectors are INT8 too"
     assert "classifier" in in_model
     assert "classifier" not in alone.snr_db()
+
+
+@pytest.mark.heavy
+def test_a_classifier_of_many_labels_is_int8_and_said_to_be(tmp_path: Path) -> None:
+    """The converter leaves matrices of few numbers alone; this one has 1200. LiteRT itself tells the noise."""
+    from edgekit.stages.keras import twin
+
+    shape = replace(SHAPE, labels=tuple(f"label {number}" for number in range(30)))
+    steps = write_inputs(tmp_path, shape)
+    source = write_twin(tmp_path / "keras", random_encoder(shape), tmp_path / "tokenizer.json")
+    model, outcome = quantize(source, tmp_path / "work", steps, keep_float=["layers.0.up"])
+    assert outcome.metrics["float_layers"] == ["layers.0.up"]
+    (row,) = (row for row in outcome.metrics["layer_noise"] if row["layer"] == "classifier")
+    assert not row["float"]
+    (matrix,) = dense(model)[30, 40]
+    assert matrix.dtype == np.int8
+    assert 25 < row["alone_db"] < 50
+    exact = twin.predict(twin.compiled(twin.load_twin(source.path)[0]), TEXTS, 0)
+    noise = answers(model) - exact
+    assert row["snr_db"] == pytest.approx(10 * np.log10((exact**2).sum() / (noise**2).sum()), abs=2)
 
 
 @pytest.mark.heavy

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...shape import Shape
 from ..keras.framework import import_keras
-from ..keras.tflite import on_grid, query_scale
+from ..keras.tflite import integer_layers, on_grid, query_scale
 from ..keras.twin import Pass, build_twin, unchanged
 from ..text.tokens import pad
 from .layer_noise import Noise
@@ -31,23 +31,24 @@ def measure_noise(
     kept: Collection[str] = (),
     per_channel: bool = True,
 ) -> tuple[Noise, Noise]:
-    """Noise of each dense layer in the INT8 model as a whole, and alone; the classifier, always float, as a whole.
+    """Noise of each dense layer in the INT8 model as a whole, and of those that can be INT8 alone.
 
     `model` is a float twin. Without `ranges` activations are rounded as they come. The layers `kept` stay in float;
     alone they are measured as if they did not, where their ranges are known.
     """
     tf, keras = import_keras()
-    rounded = _by_ranges(ranges, kept) if ranges else _as_they_come(kept)
+    measured, integer = (set(integer_layers(model, ranges, floats)) for floats in ((), kept))
     exact, wanted = _watched(model, shape, unchanged)
-    inexact, found = _watched(model, shape, rounded)
     names = [point.removesuffix(".out") for point in wanted if point.endswith(".out")]
+    floats = set(names).difference(integer)
+    rounded = _by_ranges(ranges, floats) if ranges else _as_they_come(floats)
+    on_its_own = _by_ranges(ranges) if ranges else _as_they_come()
+    inexact, found = _watched(model, shape, rounded)
     matrices = {name: on_grid(model.get_layer(name).kernel.numpy(), per_channel) for name in names}
-    for name in set(names).difference(kept):
+    for name in integer.intersection(names):
         inexact.get_layer(name).kernel.assign(matrices[name])
     word = inexact.get_layer("word").embeddings
     word.assign(on_grid(word.numpy()))
-    on_its_own = _by_ranges(ranges) if ranges else _as_they_come()
-    measured = [name for name in names if not ranges or f"{name}.in" in ranges]
 
     def alone(name: str, given: dict[str, Any]) -> Any:
         layer, x = model.get_layer(name), given[f"{name}.in"]
@@ -56,12 +57,14 @@ def measure_noise(
         answer = tf.matmul(on_its_own(f"{name}.in", x), matrices[name]) + (layer.bias if layer.use_bias else 0.0)
         return on_its_own(f"{name}.out", answer * query_scale(shape, name))
 
-    probes = keras.Model(exact.inputs, [wanted, exact.output]), keras.Model(inexact.inputs, [found, inexact.output])
+    probes = keras.Model(exact.inputs, wanted), keras.Model(inexact.inputs, found)
 
     def answers(ids: Any, mask: Any) -> Any:
-        (given, logits), (taken, others) = (probe([ids, mask], training=False) for probe in probes)
+        given, taken = (probe([ids, mask], training=False) for probe in probes)
+        last = rounded("classifier.in", taken["classifier.in"])  # the twin has no pass there
+        taken["classifier.out"] = inexact.get_layer("classifier")(last)
         both = {name: (given[f"{name}.out"], taken[f"{name}.out"]) for name in names}
-        return {**both, "classifier": (logits, others)}, {name: alone(name, given) for name in measured}
+        return both, {name: alone(name, given) for name in names if name in measured}
 
     tokens = tf.TensorSpec([None, None], tf.int32)
     traced = tf.function(answers, input_signature=[tokens, tokens], autograph=False)
@@ -76,14 +79,15 @@ def measure_noise(
 
 
 def _watched(model: Any, shape: Shape, through: Pass) -> tuple[Any, dict[str, Any]]:
-    """A copy of a twin with another pass, and what comes out of the pass at each point."""
+    """A copy of a twin with another pass; what comes out of it at each point, and the classifier's two ends."""
     seen: dict[str, Any] = {}
 
     def watch(point: str, x: Any) -> Any:
         seen[point] = through(point, x)
         return seen[point]
 
-    return copy_weights(model, build_twin(shape, model.get_layer("position").input_dim, watch)), seen
+    twin = copy_weights(model, build_twin(shape, model.get_layer("position").input_dim, watch))
+    return twin, {**seen, "classifier.in": twin.get_layer("classifier").input, "classifier.out": twin.output}
 
 
 def _by_ranges(ranges: Ranges, kept: Collection[str] = ()) -> Pass:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,7 +49,8 @@ def write_tflite(
 def convert(model: Any, buckets: Sequence[int], int8: bool, scratch: Path, per_channel: bool = True) -> bytes:
     """The content of a .tflite with a signature `tokens_<length>` for each bucket, batch 1.
 
-    Signatures take int32 `input_ids` and `attention_mask` [1, length] and answer float32 `logits` [1, labels].
+    Signatures take int32 `input_ids` and `attention_mask` [1, length] and answer float32 `logits` [1, labels], by
+    token [1, length, labels].
     With `int8` the weights are INT8, with one scale per output channel of the dense layers (or one per matrix) and
     one per dimension of the token vectors. Where the twin rounds its activations, these are INT8 too, with its
     ranges; else they are quantised as they come. The same model gives the same bytes. `scratch` is a folder for what
@@ -91,6 +92,17 @@ def _gathering_int8(model: Any) -> tuple[Callable[[Any, Any], Any], list[Any]]:
         return encoder([ids, mask, tf.cast(tf.gather(table, ids), tf.float32) * scale], training=False)
 
     return answer, [table, *encoder.variables]
+
+
+def integer_layers(model: Any, ranges: Container[str], kept: Collection[str]) -> list[str]:
+    """The dense layers of a twin whose matrices the converter makes INT8, where the layers `kept` stay in float.
+
+    With static `ranges` those that round what they read; else those that are large enough.
+    """
+    kernels = {x.name: x.kernel for x in model.layers if hasattr(x, "kernel") and x.name not in kept}
+    if ranges:
+        return [name for name in kernels if f"{name}.in" in ranges]
+    return [name for name, kernel in kernels.items() if kernel.shape.num_elements() >= QUANTISED_FROM]
 
 
 def float_kernels(model: Any, shape: Shape, names: Collection[str]) -> dict[str, np.ndarray[Any, Any]]:
