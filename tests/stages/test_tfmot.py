@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tiny_models import SHAPE, artifact, make_job, random_encoder, write_inputs,
 from edgekit.artifact import Artifact, Job, Outcome
 from edgekit.stages import cluster_tfmot, quantize_tflite, quantize_tfmot, sparsify_tfmot
 from edgekit.stages.keras.tflite import round_to_int8
+from edgekit.steps import Training
 
 pytestmark = [
     pytest.mark.heavy,
@@ -189,6 +191,39 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert stage(source, again).metrics == outcome.metrics
     assert resumed[0] == seen[-1], "it started from the beginning"
     assert (again.work / "weights.safetensors").read_bytes() == (whole.work / "weights.safetensors").read_bytes()
+
+
+def test_a_start_below_zero_is_not_measured_again_when_a_training_goes_on(tmp_path: Path) -> None:
+    """The headline of regression, a correlation, may be negative."""
+    from edgekit.stages.keras.framework import import_keras
+    from edgekit.stages.keras.loop import Loop
+
+    tf, _ = import_keras()
+    weight = tf.Variable([[0.0]])
+
+    class Counting(Loop):
+        def batches(self, epoch: int) -> list[np.ndarray[Any, Any]]:
+            return [np.arange(4)] * 6
+
+        def train_step(self, step: int, rows: np.ndarray[Any, Any]) -> float:
+            weight.assign_add([[1.0]])
+            return 0.5
+
+        def measure(self) -> tuple[float, float]:
+            return float(weight[0, 0]) / 10 - 0.9, 1.0
+
+    def kill_at_three(done: int, total: int, unit: str, note: str) -> None:
+        if done == 3:
+            raise KilledError
+
+    options = Training(batch_size=4, epochs=1.0, evaluations=6)
+    job = make_job(tmp_path / "work", {}, kill_at_three)
+    with pytest.raises(KilledError):
+        Counting([weight], [weight], {"weight": weight}, 24, options, job).run()
+    job = replace(job, progress=lambda done, total, unit, note: None)
+    result = Counting([weight], [weight], {"weight": weight}, 24, options, job).run()
+    assert result.start_accuracy == pytest.approx(-0.9)
+    assert (result.step, result.best_step, float(weight[0, 0])) == (6, 6, 6.0)
 
 
 def test_qat_ends_on_the_grid_that_the_converter_rounds_to(

@@ -35,7 +35,7 @@ class Progress:
     best_step: int = -1
     best_accuracy: float = -1.0
     best_loss: float = math.inf
-    start_accuracy: float = -1.0
+    start_accuracy: float | None = None
     without_gain: int = 0
 
 
@@ -95,7 +95,7 @@ class Loop(ABC):
     def run(self) -> Progress:
         """Train to the end, or until `patience` evaluations bring nothing, from the checkpoint if there is one."""
         at = self._resume()
-        if at.start_accuracy < 0:
+        if at.start_accuracy is None:
             at.start_accuracy, _ = self._evaluate(at)
         saved = time.monotonic()
         for rows in self._rows(at.step):
