@@ -28,7 +28,7 @@ from .stages.images.words import check_losses as check_image_losses
 from .stages.int8.layer_checks import check_float_layers
 from .stages.learning.checks import check_losses
 from .stages.pruning.checks import check_pruning
-from .stages.pruning.sparsity_effect import effect_notes
+from .stages.pruning.sparsity_effect import check_blocks, effect_notes
 from .steps import IMAGE_KEYS, Convert, Distill, Prune, Quantize, StepOptions
 from .target import Target
 from .textchecks import check_texts
@@ -141,6 +141,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)
     if task != "tensors":  # whose layers are known when its file is loaded
         check_float_layers([step.options for step in steps], teachers[0] if teachers else None, student, lane.by_token)
+    check_blocks([step.options for step in steps], teachers[0] if teachers else None, student)
     notes = effect_notes(
         [step.options for step in steps], teachers[0] if teachers else None, student, target.runtime.name
     )
@@ -292,10 +293,11 @@ def _no_stage(recipe: Recipe, target: Target, lane: Lane, index: int, name: str,
     chains, key = lane.toolchains, f"{name}:{method}" if method else name
     able = sorted(runtime for runtime, form in RUNTIME_FORMATS.items() if form in chains and key in chains[form].stages)
     what = f"method '{method}' is" if method else "is"
+    possible = ["another method"] if method else []
+    possible += [f"a target with runtime {' or '.join(able)}"] if able else []
     return (
         f"recipe {recipe.name}: stage {index} ({name}): {what} not offered for runtime {target.runtime.name} of "
-        f"target {target.name}; possible: {'another method, or ' if method else ''}a target with runtime "
-        f"{' or '.join(able)}"
+        f"target {target.name}; possible: {', or '.join(possible) or 'a recipe without it'}"
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..steps import Sparsify
+from .pruning.sparsity_effect import TOLERANCE, check_block
 
 ACCEPTS = "keras"
 PRODUCES = "keras"
@@ -25,8 +26,6 @@ EXTRA = "tflite"
 RISING = 0.5
 #: How often the masks are drawn anew while it rises.
 MASK_UPDATES = 16
-#: Equal magnitudes and rounding to whole blocks can leave this much fewer zeros than asked for.
-TOLERANCE = 0.005
 
 
 class Options(Sparsify):
@@ -40,7 +39,7 @@ class Options(Sparsify):
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Make the encoder layers' weights sparse, recover with the distillation loss, keep the best sparse step.
 
-    Raises StageError where the zeros are not reached.
+    Raises ConfigError for blocks that are too large, StageError where the zeros are not reached.
     """
     from .keras.training import Trainer, planned_steps, prepare
     from .keras.twin import load_twin, save_twin
@@ -51,6 +50,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
     splits = read_split(job, tokenizer, "train"), read_split(job, tokenizer, "validation")
     twin, shape = load_twin(source.path)
+    check_block(options, shape)
     before = deflated_bytes(twin)
     rising = max(2, round(RISING * planned_steps(len(splits[0].token_ids), options)))
     model, settle = _in_wrappers(twin, options, rising)

@@ -98,6 +98,10 @@ def test_a_list_of_all_layers_is_refused_for_nothing_would_be_int8() -> None:
     every = NncfQuantize(max_tokens=16, keep_float=[*names, "head", "classifier"])
     with pytest.raises(ConfigError, match=r"keep_float: it names all layers, so nothing would be INT8"):
         check_float_layers([shrunk, every], None, None)
+    names.remove("layers.0.attention")
+    check_float_layers([shrunk, TfliteOptions(buckets=(16,), keep_float=names)], None, None)
+    with pytest.raises(ConfigError, match=r"it names all layers"):
+        check_float_layers([shrunk, TfliteOptions(buckets=(16,), keep_float=[*names, "head"])], None, None)
 
 
 def test_a_limit_and_a_metric_that_nothing_asks_for_are_refused() -> None:

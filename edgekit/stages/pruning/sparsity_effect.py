@@ -1,13 +1,18 @@
-"""What sparsity and clusters bring on a target, before it is tried: a smaller archive, by a model; and no latency."""
+"""What sparsity and clusters bring on a target, before it is tried: a smaller archive, by a model; and no latency.
+
+And whether zeros in blocks can be had at all.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel
 
+from ...errors import ConfigError
 from ...shape import Shape
 from ...steps import Cluster, Prune, Quantize, Sparsify
 from .checks import incoming_shape
@@ -28,6 +33,9 @@ SHARED_FLOAT32 = {
     0.0: (0.145, 0.193, 0.238, 0.279, 0.35, 0.42), 0.5: (0.129, 0.158, 0.188, 0.215, 0.248, 0.276),
     0.8: (0.08, 0.093, 0.106, 0.12, 0.129, 0.14), 1.0: (0.0,) * 6,
 }  # fmt: skip
+
+#: Equal magnitudes and rounding to whole blocks can leave this much fewer zeros than asked for.
+TOLERANCE = 0.005
 
 #: Who computes, by runtime.
 KERNELS = {
@@ -58,11 +66,44 @@ def _share_at(
     steps: Sequence[BaseModel], until: BaseModel, teacher: Path | None, student: Path | None
 ) -> float | None:  # fmt: skip
     """`dense_share` of the model that step `until` gets; None where its files and the recipe do not tell."""
-    found = any(isinstance(options, Prune) and (options.budget or options.vocabulary != "keep") for options in steps)
-    if found or (teacher and not teacher.is_dir()):
+    if any(isinstance(options, Prune) and options.vocabulary != "keep" for options in steps):
         return None
-    shape = incoming_shape(steps, until, teacher, student)
+    shape = _shape_at(steps, until, teacher, student)
     return dense_share(shape) if shape else None
+
+
+def _shape_at(steps: Sequence[BaseModel], until: BaseModel, teacher: Path | None, student: Path | None) -> Shape | None:
+    """The shape that step `until` gets, but for its vocabulary; None where files and recipe do not tell."""
+    if any(isinstance(options, Prune) and options.budget for options in steps) or (teacher and not teacher.is_dir()):
+        return None
+    return incoming_shape(steps, until, teacher, student)
+
+
+def check_blocks(steps: Sequence[BaseModel], teacher: Path | None, student: Path | None) -> None:
+    """Refuse zeros in blocks of which the model has too few. Raises ConfigError; without a teacher the stage does."""
+    for options in steps:
+        if isinstance(options, Sparsify) and (shape := _shape_at(steps, options, teacher, student)):
+            check_block(options, shape)
+
+
+def check_block(options: Sparsify, shape: Shape) -> None:
+    """Raises ConfigError where so large blocks cannot be the share of zeros of an encoder of this shape."""
+    if options.pattern != "block":
+        return
+    zeros, numbers = 0.0, 0
+    for layer in shape.layers:
+        width = layer.heads * layer.head_dim
+        inner, outer = (shape.hidden, width), (width, shape.hidden)
+        for rows, columns in (*3 * (inner,), outer, (shape.hidden, layer.ffn), (layer.ffn, shape.hidden)):
+            blocks = math.ceil(rows / options.block[0]) * math.ceil(columns / options.block[1])
+            kept = max(round(blocks * (1 - options.sparsity)), 1)  # as TFMOT 0.8.1's pruning_impl rounds
+            zeros += rows * columns * (1 - kept / blocks)
+            numbers += rows * columns
+    if zeros / numbers < options.sparsity - TOLERANCE:
+        raise ConfigError(
+            f"sparsify.block: found {list(options.block)}, but in layers of width {shape.hidden} whole blocks of that "
+            f"size are {zeros / numbers:.3g} of the weights, not {options.sparsity:g}; possible: [1, 4], the default"
+        )
 
 
 def _note(cause: str, left: float, share: float | None, runtime: str, idle: str) -> str:
