@@ -145,6 +145,15 @@ def test_texts_longer_than_a_model_reads_are_refused(tmp_path: Path, whose: str)
     check_losses([Distill()], teachers, folders["student"], 15)
 
 
+def test_new_words_in_a_cut_vocabulary_cannot_be_compared_by_token(tmp_path: Path) -> None:
+    teacher = folder(tmp_path / "teacher", 6)
+    step = {"vocabulary": "corpus", "losses": Losses(hidden=1.0), "augment": Augment()}
+    with pytest.raises(ConfigError, match=r"^prune\.augment\.replace: .* but hidden need the teacher's tokens"):
+        check_losses([Prune.model_validate(step)], [teacher], None, TOKENS)
+    for change in ({"vocabulary": "keep"}, {"losses": Losses(response=1.0)}, {"augment": Augment(replace=0.0)}):
+        check_losses([Prune.model_validate({**step, **change})], [teacher], None, TOKENS)
+
+
 @pytest.mark.parametrize("whose", ["teacher", "student"])
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path, whose: str) -> None:
     folders = {name: folder(tmp_path / name, 6) for name in ("teacher", "student")}

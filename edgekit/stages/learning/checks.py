@@ -84,6 +84,13 @@ def _check_augment(options: Distill | Prune, teachers: Sequence[Path], student: 
     """Refuse an augmentation, by the tokenizers whose files are there; the stage looks at the others."""
     if not options.augment:
         return
+    cut = isinstance(options, Prune) and options.vocabulary == "corpus"
+    if cut and options.augment.replace > 0 and by_token(options.losses):
+        raise ConfigError(
+            f"{options.step}.augment.replace: words that vocabulary = 'corpus' takes away may come in, but "
+            f"{', '.join(by_token(options.losses))} need the teacher's tokens; possible: replace = 0.0, vocabulary = "
+            "'keep', or losses between answers or texts"
+        )
     folders = {"the student": student} if student else {}
     folders |= {f"teacher {number}": folder for number, folder in enumerate(teachers, start=1)}
     for whose, folder in folders.items():
