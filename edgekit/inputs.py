@@ -142,9 +142,13 @@ def resolve_model(text: str, role: str) -> ModelSource:
 def _model_file(path: Path, where: str) -> ModelSource:
     """A bare model file. Raises ConfigError for one that edgekit does not read, and why."""
     if path.suffix.lower() not in FORMS:
-        pickle = path.suffix.lower() in PICKLES
-        hint = _refusal(path) if pickle else f"possible: the folder that holds its config.json, or a file: {POSSIBLE}"
-        raise ConfigError(f"{where}: is a file, not a model's folder; {hint}")
+        what = "is a file, not a model's folder"
+        if path.suffix.lower() in PICKLES:
+            what = "is a pickle, which can run code when it is read, so it is not read"
+        raise ConfigError(
+            f"{where}: {what}; possible: the folder that holds its config.json and {WEIGHTS} (save_pretrained), or a "
+            f"file: {POSSIBLE}"
+        )
     try:
         found = read_model_file(path)
         digest = _digest((file.relative_to(path.parent).as_posix(), file) for file in found.files)

@@ -243,7 +243,10 @@ def test_data_that_is_not_there(tmp_path: Path, text: str, message: str) -> None
 
 def test_a_real_checkpoint_that_is_a_pickle(shared_data: Callable[[str], Path]) -> None:
     assert "resnet20-12fca82f.th is a pickle" in refusal(shared_data("models/resnet20_cifar10"))
-    assert "resnet20-12fca82f.th is a pickle" in refusal(shared_data("models/resnet20_cifar10/resnet20-12fca82f.th"))
+    said = refusal(shared_data("models/resnet20_cifar10/resnet20-12fca82f.th"))
+    assert "resnet20-12fca82f.th: is a pickle, which can run code when it is read, so it is not read" in said
+    for form in ("model.safetensors", ".onnx", ".xml", ".keras", ".h5", ".pt2"):
+        assert form in said.partition("possible: ")[2]
 
 
 def test_a_real_model_is_hashed_fast(shared_data: Callable[[str], Path]) -> None:

@@ -27,6 +27,7 @@ RUNTIMES = ("litert", "onnxruntime", "openvino", "tflite")
 
 #: A model file's suffix -> the runtimes that load it, the preferred one first.
 SUFFIXES = {".tflite": ("litert", "tflite"), ".xml": ("openvino",), ".onnx": ("onnxruntime",)}
+_POSSIBLE = ".tflite, .xml (OpenVINO IR), .onnx"
 #: Files that run code of their author's when they are loaded.
 PICKLES = (".pt", ".pth", ".th", ".pkl", ".ckpt")
 
@@ -55,10 +56,10 @@ def runtime_for(model: Path) -> str:
     suffix = model.suffix.lower()
     if suffix in PICKLES:
         raise OnDeviceError(
-            f"{model}: a pickle, which runs its author's code when loaded, so it is not; export to ONNX"
+            f"{model}: a pickle, which runs its author's code when loaded, so it is not; possible: {_POSSIBLE}"
         )
     if suffix not in SUFFIXES:
-        raise OnDeviceError(f"{model}: no runtime loads '{suffix}'; possible: .tflite, .xml (OpenVINO IR), .onnx")
+        raise OnDeviceError(f"{model}: no runtime loads '{suffix}'; possible: {_POSSIBLE}")
     if suffix == ".xml" and not model.with_suffix(".bin").is_file():
         raise OnDeviceError(f"{model}: an IR is two files, and {model.with_suffix('.bin').name} is not beside it")
     modules = {name: load_runtime(name) for name in SUFFIXES[suffix]}
