@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from tiny_text import write_hf
 
 from edgekit.cli import cli
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, PlanError
 from edgekit.shape import LayerShape, Shape, read_shape
 from edgekit.stages.pruning.sparsity_effect import archived, check_blocks, clustered, dense_share, effect_notes
 from edgekit.steps import Cluster, Distill, Prune, Quantize, Sparsify
@@ -107,12 +108,16 @@ def test_the_share_is_that_of_the_model_that_becomes_sparse(tmp_path: Path) -> N
 def test_blocks_that_are_too_large_are_refused_before_anything_runs(tmp_path: Path) -> None:
     shape = Shape("bert", 60, 32, 40, 2, (LayerShape(4, 8, 64),) * 2, ("bad", "good"))
     (tmp_path / "config.json").write_text(json.dumps(shape.config()))
-    for block in ((1, 4), (16, 16), (32, 16)):  # two and more blocks in each matrix
+    for block in ((1, 4), (16, 16), (16, 8)):
         check_blocks([Sparsify(pattern="block", block=block)], tmp_path, None)
     check_blocks([Sparsify(pattern="block", block=(64, 64))], None, None)
     check_blocks([Prune(target_macs_ratio=0.5), Sparsify(pattern="block", block=(64, 64))], tmp_path, None)
-    with pytest.raises(ConfigError, match=r"sparsify\.block: found \[64, 64\], but .* are 0 of the weights, not 0\.5;"):
-        check_blocks([Sparsify(pattern="block", block=(64, 64))], tmp_path, None)
+    for block in ((64, 64), (1, 32), (32, 1)):  # of the last two there is more than one, but in a single row
+        said = (
+            rf"sparsify\.block: found {re.escape(str(list(block)))}, but .* a matrix has not two such blocks either way"
+        )
+        with pytest.raises(ConfigError, match=said):
+            check_blocks([Sparsify(pattern="block", block=block)], tmp_path, None)
     with pytest.raises(ConfigError, match=r"are 0\.25 of the weights, not 0\.3;"):
         check_blocks([Sparsify(pattern="block", block=(16, 16), sparsity=0.3)], tmp_path, None)
 
@@ -120,8 +125,8 @@ def test_blocks_that_are_too_large_are_refused_before_anything_runs(tmp_path: Pa
 def test_a_method_that_no_runtime_has_for_a_task_is_not_looked_for_elsewhere(tmp_path: Path) -> None:
     asked = ["plan", "--recipe", "mobilenet-int8", "--target", "raspberrypi", "--store", str(tmp_path / "store")]
     shown = CliRunner().invoke(cli, [*asked, "--set", "sparsify.method=regularisation"])
-    assert shown.exit_code == 3
-    assert shown.output.strip().endswith("of target raspberrypi; possible: another method")
+    assert isinstance(shown.exception, PlanError)
+    assert str(shown.exception).endswith("of target raspberrypi; possible: another method")
 
 
 def test_without_a_model_it_speaks_of_the_layers_alone(tmp_path: Path) -> None:

@@ -87,22 +87,29 @@ def check_blocks(steps: Sequence[BaseModel], teacher: Path | None, student: Path
 
 
 def check_block(options: Sparsify, shape: Shape) -> None:
-    """Raises ConfigError where so large blocks cannot be the share of zeros of an encoder of this shape."""
+    """Raises ConfigError where so large blocks cannot be the share of zeros of an encoder of this shape.
+
+    TFMOT 0.8.1 keeps `round` of the blocks and one at least; where a matrix has a single row of them, it fails.
+    """
     if options.pattern != "block":
         return
-    zeros, numbers = 0.0, 0
+    zeros, numbers, fewest = 0.0, 0, math.inf
     for layer in shape.layers:
         width = layer.heads * layer.head_dim
         inner, outer = (shape.hidden, width), (width, shape.hidden)
         for rows, columns in (*3 * (inner,), outer, (shape.hidden, layer.ffn), (layer.ffn, shape.hidden)):
-            blocks = math.ceil(rows / options.block[0]) * math.ceil(columns / options.block[1])
-            kept = max(round(blocks * (1 - options.sparsity)), 1)  # as TFMOT 0.8.1's pruning_impl rounds
-            zeros += rows * columns * (1 - kept / blocks)
+            high, wide = math.ceil(rows / options.block[0]), math.ceil(columns / options.block[1])
+            kept = max(round(high * wide * (1 - options.sparsity)), 1)
+            zeros += rows * columns * (1 - kept / (high * wide))
             numbers += rows * columns
+            fewest = min(fewest, high, wide)
+    found = f"sparsify.block: found {list(options.block)}, but in layers of width {shape.hidden}"
+    if fewest < 2:
+        raise ConfigError(f"{found} a matrix has not two such blocks either way; possible: [1, 4], the default")
     if zeros / numbers < options.sparsity - TOLERANCE:
         raise ConfigError(
-            f"sparsify.block: found {list(options.block)}, but in layers of width {shape.hidden} whole blocks of that "
-            f"size are {zeros / numbers:.3g} of the weights, not {options.sparsity:g}; possible: [1, 4], the default"
+            f"{found} whole blocks of that size are {zeros / numbers:.3g} of the weights, not {options.sparsity:g}; "
+            "possible: [1, 4], the default"
         )
 
 
