@@ -63,9 +63,7 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
     try:
         network = core.read_model(model)
         settings = _settings(network, device, threads, reference)
-        kept = None if device == "CPU" else compiled_folder(model)
-        if kept:
-            settings["CACHE_DIR"] = str(kept)
+        settings.update(_kept(model, device))
 
         def open_bucket(bucket: int, ids: Array, mask: Array) -> Callable[[], Array]:
             static = network.clone()
@@ -87,6 +85,12 @@ def load(model: Path, buckets: Sequence[int], device: str, threads: int, referen
         return serve(shapes, open_bucket, network.input("input_ids").element_type.to_dtype())
     except RuntimeError as error:
         raise OnDeviceError(f"{PACKAGE}: cannot load {model.name}: {_plain(error)}") from None
+
+
+def _kept(model: Path, device: str) -> dict[str, Any]:
+    """Where what a device compiled is kept for its next start; nowhere for the CPU, which compiles in no time."""
+    folder = None if device == "CPU" else compiled_folder(model)
+    return {"CACHE_DIR": str(folder)} if folder else {}
 
 
 def _core(device: str) -> Any:
@@ -179,7 +183,7 @@ def open_model(
     try:
         network = core.read_model(model)
         if reference is not None:
-            settings.update(_settings(network, device, threads, reference))
+            settings.update(_settings(network, device, threads, reference), **_kept(model, device))
         notes: list[str] = []
         tables = _tables(network)
         shapes = {port.any_name: _shape(port, notes) for port in network.inputs}

@@ -208,3 +208,31 @@ def test_openvino_shows_the_table_that_an_input_looks_up(tmp_path: Path) -> None
     (answer,) = model.outputs().values()
     assert answer.shape == (1, 4)
     assert np.allclose(answer, 2 * feeds["attention_mask"].sum())
+
+
+@pytest.mark.heavy
+def test_what_an_npu_compiles_of_a_bundle_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of models of arrays too: images, and the user's own files. The NPU is the CPU's stand-in here."""
+    from edgekit.ondevice.runtimes import openvino as runtime
+
+    library = runtime.library()
+    ops = library.opset13
+    given = ops.parameter([1, 4], np.float32, name="x")
+    release = tmp_path / "releases" / "abc"
+    (release / "model").mkdir(parents=True)
+    (release / "manifest.json").write_text("{}")
+    model = release / "model" / "model.xml"
+    weight = ops.constant(np.eye(4, dtype=np.float32))
+    library.save_model(library.Model([ops.matmul(given, weight, False, False)], [given]), model)
+    asked: list[dict[str, Any]] = []
+
+    def compiled(core: Any, network: Any, device: str, settings: dict[str, Any]) -> Any:
+        asked.append(settings)
+        return core.compile_model(network, "CPU")
+
+    monkeypatch.setattr(runtime, "_is_here", lambda core, device: True)
+    monkeypatch.setattr(runtime, "_compile", compiled)
+    for device, reference in (("NPU", False), ("NPU", True), ("CPU", False)):
+        runtime.open_model(model, device, 1, reference=reference)
+    kept = str(tmp_path / "releases" / "abc.compiled")
+    assert [settings.get("CACHE_DIR") for settings in asked] == [kept, None, None]
