@@ -157,3 +157,8 @@ RUNTIME_FORMATS = {"litert": "tflite", "tflite": "tflite", "openvino": "ir", "on
 RUNTIME_PACKAGES = {
     "litert": "ai-edge-litert", "tflite": "tflite-runtime", "openvino": "openvino", "onnxruntime": "onnxruntime",
 }  # fmt: skip
+#: What each runtime computes on, in its own words; of several GPUs one may be named, such as GPU.1.
+RUNTIME_DEVICES = {
+    "litert": ("CPU",), "tflite": ("CPU",), "openvino": ("CPU", "GPU", "NPU"),
+    "onnxruntime": ("CPU", "CUDA", "TENSORRT"),
+}  # fmt: skip

@@ -18,7 +18,7 @@ from .errors import ConfigError, PlanError, did_you_mean
 from .filechecks import check_data, check_file
 from .imagechecks import ARCHITECTURE, check_images, image_words
 from .inputs import Inputs
-from .lanes import LANES, RUNTIME_FORMATS, RUNTIME_PACKAGES, Lane, Toolchain
+from .lanes import LANES, RUNTIME_DEVICES, RUNTIME_FORMATS, RUNTIME_PACKAGES, Lane, Toolchain
 from .ondevice.tasks import device_needs
 from .recipe import Recipe
 from .refusals import refusal_of
@@ -105,7 +105,8 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
         options = _options(module.Options, chosen, supplied, recipe, target, name)
         roles = inputs.read_by(name)
         runs = stage in RUN_THERE or getattr(options, "target_latency_ratio", None)  # the target's runtime, that is
-        needed = (*module.USES, RUNTIME_PACKAGES[target.runtime.name]) if runs else module.USES
+        more, extra = getattr(module, "USES_OF_FORM", {}).get(supplied["model_form"], ((), module.EXTRA))
+        needed = (*module.USES, *more, RUNTIME_PACKAGES[target.runtime.name]) if runs else (*module.USES, *more)
         tried = tuple(RUNTIME_PACKAGES[name] for name in target.runtime.also) if stage == "validate" else ()
         versions = {package: installed_version(package) for package in (*needed, *tried)}
         parts = {
@@ -127,7 +128,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
                 accepts=steps[position - 1].produces if position else None,
                 produces=module.PRODUCES,
                 missing=tuple(package for package in needed if versions[package] is None),
-                extra=module.EXTRA,
+                extra=extra,
                 inputs=roles,
             )
         )
@@ -173,6 +174,10 @@ def _toolchain(recipe: Recipe, target: Target, task: str) -> Toolchain:
         if name not in RUNTIME_FORMATS:
             hint = did_you_mean(name, RUNTIME_FORMATS)
             raise ConfigError(f"target {target.name}: runtime.{key}: no runtime '{name}'{hint}")
+    device, devices = target.runtime.device, RUNTIME_DEVICES[runtime]
+    if device not in devices and not ("GPU" in devices and device.startswith("GPU.")):
+        hint = did_you_mean(device, devices)
+        raise ConfigError(f"target {target.name}: runtime.device: {runtime} computes on no '{device}'{hint}")
     made = RUNTIME_FORMATS[runtime]
     for index, stage in enumerate(recipe.stage, start=1):
         if isinstance(stage, Convert) and stage.format != made:

@@ -11,7 +11,7 @@ import pytest
 from edgekit.catalog import names
 from edgekit.errors import ConfigError, PlanError
 from edgekit.inputs import DataSource, Inputs, ModelSource, resolve_data
-from edgekit.lanes import LANES, RUNTIME_FORMATS, RUNTIME_PACKAGES
+from edgekit.lanes import LANES, RUNTIME_DEVICES, RUNTIME_FORMATS, RUNTIME_PACKAGES
 from edgekit.ondevice.runtimes import RUNTIMES, load_runtime
 from edgekit.plan import Plan, make_plan
 from edgekit.recipe import load_recipe
@@ -349,10 +349,21 @@ def test_an_unknown_runtime_is_refused(tmp_path: Path) -> None:
         plan(target=str(own))
 
 
+@pytest.mark.parametrize(("base", "device"), [("gpu-host", "TENSORT"), ("intel-npu", "AUTO"), ("raspberrypi", "GPU")])
+def test_a_device_that_the_runtime_does_not_know_is_refused(base: str, device: str, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(f'schema = 1\nextends = "{base}"\n[runtime]\ndevice = "{device}"\n')
+    with pytest.raises(ConfigError, match=rf"target own: runtime\.device: \w+ computes on no '{device}'; "):
+        plan(target=str(own))
+    own.write_text('schema = 1\nextends = "intel-gpu"\n[runtime]\ndevice = "GPU.1"\n')
+    plan(target=str(own))
+
+
 def test_the_tables_of_the_plan_agree_with_the_modules() -> None:
     toolchains = [one for lane in LANES.values() for one in lane.toolchains.items()]
     built_for = [name for name in RUNTIMES if load_runtime(name).FORMAT in dict(toolchains)]
     assert {name: load_runtime(name).FORMAT for name in built_for} == RUNTIME_FORMATS
     assert {name: load_runtime(name).PACKAGE for name in built_for} == RUNTIME_PACKAGES
+    assert RUNTIME_DEVICES.keys() == RUNTIME_FORMATS.keys()
     for _, toolchain in toolchains:
         assert {load_stage(s).PRODUCES for s in toolchain.converters.values()} <= set(toolchain.formats)
