@@ -18,11 +18,12 @@ from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
 from ..shape import FAMILIES, Answers, LayerShape, Shape, answers_of, label_names, read_config
+from ..tasks.texts import task_of
 from .learning.teacher_outputs import save_gathered
 from .teacher_hf import in_order, read_licence
 from .text.tokens import check_tokenizer, load_tokenizer, pair_separator
 from .text.vocabulary import make_wordpiece
-from .text.windows import BY_TOKEN, FloatArray, WindowSplit, cut, read_windows, task_of, texts_of
+from .text.windows import BY_TOKEN, FloatArray, WindowSplit, cut, read_windows, texts_of
 
 if TYPE_CHECKING:
     from .network.encoder import Encoder

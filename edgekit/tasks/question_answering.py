@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ConfigError, StageError
+from ..errors import StageError
+from .texts import SCHEMA, describe, read_rows, splits
 
 if TYPE_CHECKING:
     from . import Outputs
 
-SCHEMA = 1
+__all__ = ["LABELS", "METRIC", "SCHEMA", "Examples", "agreement", "describe", "evaluate", "exact_match", "f1", "load",
+           "normalise", "score", "splits", "texts_of"]  # fmt: skip
+
 METRIC = "f1"
 
 #: What a model's two outputs for each token are.
@@ -42,13 +43,7 @@ def load(dataset: Path, split: str, limit: int | None = None) -> Examples:
 
     Raises ConfigError where the folder does not have that split.
     """
-    record = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
-    if record.get("schema") != SCHEMA:
-        raise ConfigError(f"{dataset / 'dataset.json'}: schema {record.get('schema')}; this edgekit knows {SCHEMA}")
-    if split not in record["counts"]:
-        raise ConfigError(f"{dataset}: no split '{split}'; possible: {', '.join(record['counts'])}")
-    with (dataset / f"{split}.jsonl").open(encoding="utf-8", newline="\n") as lines:
-        rows = [json.loads(line) for line in islice(lines, limit)]
+    rows, _ = read_rows(dataset, split, limit)
     return Examples(
         [{"question": row["question"], "context": row["context"]} for row in rows],
         [[(answer["text"], answer["start"]) for answer in row["answers"]] for row in rows],
@@ -91,16 +86,6 @@ def texts_of(outputs: Outputs, examples: Examples) -> list[str]:
         start, end = (int(x) for x in spans[0][:2]) if len(spans) else (0, 0)
         found.append(sample["context"][start:end])
     return found
-
-
-def splits(dataset: Path) -> tuple[str, ...]:
-    """The splits that a dataset artifact has."""
-    return tuple(json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["counts"])
-
-
-def describe(dataset: Path, model: Path) -> dict[str, Any]:
-    """What the two outputs for each token are."""
-    return {"labels": list(LABELS)}
 
 
 def _mean(measure: Callable[[str, str], float], found: Sequence[str], gold: Sequence[Sequence[str]]) -> float:

@@ -1,4 +1,4 @@
-"""What the tasks of whole texts share: the rows of a dataset artifact, and what they say of it."""
+"""What the tasks of texts share: the rows of a dataset artifact, and what they say of it."""
 
 from __future__ import annotations
 

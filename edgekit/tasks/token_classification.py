@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ConfigError, StageError
+from ..errors import StageError
 from ..ondevice.entities import Entity, entities
+from .texts import SCHEMA, describe, read_rows, splits
 
 if TYPE_CHECKING:
     from . import Outputs
 
-SCHEMA = 1
+__all__ = ["METRIC", "SCHEMA", "Examples", "agreement", "describe", "evaluate", "load", "score", "splits", "tags_of"]
+
 METRIC = "f1"
 
 
@@ -35,14 +35,8 @@ def load(dataset: Path, split: str, limit: int | None = None) -> Examples:
 
     Raises ConfigError where the folder does not have that split.
     """
-    record = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
-    if record.get("schema") != SCHEMA:
-        raise ConfigError(f"{dataset / 'dataset.json'}: schema {record.get('schema')}; this edgekit knows {SCHEMA}")
-    if split not in record["counts"]:
-        raise ConfigError(f"{dataset}: no split '{split}'; possible: {', '.join(record['counts'])}")
-    with (dataset / f"{split}.jsonl").open(encoding="utf-8", newline="\n") as lines:
-        rows = [json.loads(line) for line in islice(lines, limit)]
-    return Examples([row["words"] for row in rows], [row["tags"] for row in rows], tuple(record["labels"]))
+    rows, names = read_rows(dataset, split, limit)
+    return Examples([row["words"] for row in rows], [row["tags"] for row in rows], names)
 
 
 def score(found: Sequence[Sequence[str]], examples: Examples) -> dict[str, float]:
@@ -93,16 +87,6 @@ def tags_of(outputs: Outputs, examples: Examples) -> list[list[str]]:
         tags = zip(best, unread, strict=True)
         found.append(["O" if lost else examples.label_names[tag] for tag, lost in tags])
     return found
-
-
-def splits(dataset: Path) -> tuple[str, ...]:
-    """The splits that a dataset artifact has."""
-    return tuple(json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["counts"])
-
-
-def describe(dataset: Path, model: Path) -> dict[str, Any]:
-    """The names of the labels."""
-    return {"labels": json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["labels"]}
 
 
 def _all_entities(sentences: Iterable[Sequence[str]]) -> set[tuple[int, Entity]]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...artifact import Job
+from ...tasks.texts import task_of
 from ..text.splits import BY_TEXT, read_token_ids
-from ..text.windows import BY_TOKEN, task_of
+from ..text.windows import BY_TOKEN
 
 #: Training texts that the calibration texts are drawn from: the first ones, which stand in random order.
 POOL = 20_000

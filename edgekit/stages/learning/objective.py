@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from ...artifact import Job
 from ...errors import ConfigError
 from ...steps import Distill, Prune
+from ...tasks.texts import task_of
 from ..network.encoder import Encoder, load_encoder
 from ..network.shrink import keep_layers
 from ..network.trace import Trace
 from ..text.splits import Split, read_token_ids
 from ..text.tokens import Text, encode, load_tokenizer, pad
-from ..text.windows import BY_TOKEN, WindowSplit, task_of
+from ..text.windows import BY_TOKEN, WindowSplit
 from . import losses
 from .checks import by_token, other_tokens
 from .layers import map_layers

@@ -13,7 +13,7 @@ from ...artifact import Job
 from ...tasks import multi_label_classification, text_classification, text_regression, texts
 from ..learning.teacher_outputs import teacher_logits
 from .tokens import Text, encode
-from .windows import BY_TOKEN, WindowSplit, read_windows, task_of, texts_of, windows_of
+from .windows import BY_TOKEN, WindowSplit, read_windows, texts_of, windows_of
 
 #: The tasks that answer for whole texts.
 BY_TEXT: dict[str, ModuleType] = {
@@ -56,7 +56,7 @@ Split = TokenSplit | WindowSplit
 
 def read_split(job: Job, tokenizer: Any, split: str) -> Split:
     """A split of the job's dataset through `tokenizer`, with the logits of the job's teacher where there is one."""
-    task = task_of(job.earlier["dataset"].path)
+    task = texts.task_of(job.earlier["dataset"].path)
     if task in BY_TOKEN:
         return read_windows(job, tokenizer, task, split)
     examples = BY_TEXT[task].load(job.earlier["dataset"].path, split)
@@ -68,14 +68,14 @@ def read_split(job: Job, tokenizer: Any, split: str) -> Split:
 def read_texts(job: Job, split: str) -> Sequence[Text]:
     """The text, or the pair of texts, of each example of a split of the job's dataset."""
     dataset = job.earlier["dataset"].path
-    task = task_of(dataset)
+    task = texts.task_of(dataset)
     return texts_of(task, dataset, split) if task in BY_TOKEN else texts.read_texts(dataset, split)
 
 
 def read_token_ids(job: Job, tokenizer: Any, split: str, limit: int | None = None) -> Sequence[list[int]]:
     """What a model reads of the first `limit` examples of a split: their token ids, or their windows'."""
     dataset = job.earlier["dataset"].path
-    task = task_of(dataset)
+    task = texts.task_of(dataset)
     if task in BY_TOKEN:
         return windows_of(tokenizer, task, BY_TOKEN[task].load(dataset, split, limit))
     return encode(tokenizer, texts.read_texts(dataset, split, limit))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +104,6 @@ class WindowSplit:
         if len(logits) != ends[-1]:
             raise StageError(f"{len(logits)} rows of logits for {ends[-1]} tokens")
         return np.split(logits, ends[:-1])
-
-
-def task_of(dataset: Path) -> str:
-    """The task that a dataset artifact is for."""
-    record = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
-    return str(record.get("task", "text_classification"))
 
 
 def texts_of(task: str, dataset: Path, split: str) -> list[Text]:
