@@ -7,11 +7,17 @@ from .errors import ConfigError, PlanError
 from .inputs import Inputs, ModelSource
 from .lanes import RUNTIME_FORMATS, Lane, Toolchain
 from .modelfiles import FORMS, POSSIBLE, check_arrays
+from .onnxfile import read_onnx_file
 from .recipe import Recipe
 from .target import Target
 
 #: The steps that a model file may take.
 STEPS = ("teacher", "quantize", "convert")
+#: ONNX's operators of models that are in INT8 already (onnx/onnx, docs/Operators.md).
+QUANTISED = frozenset({
+    "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul",
+    "QuantizeLinear",
+})  # fmt: skip
 
 
 def check_data(inputs: Inputs, task: str, reads: str) -> None:
@@ -38,6 +44,8 @@ def check_file(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, toolc
             )
     if not toolchain.takes(teacher.form):
         raise PlanError(_not_taken(target, teacher, lane, toolchain))
+    if teacher.form == "onnx":
+        _check_operators(teacher, toolchain)
     if data.kind != "arrays":
         wanted = ", ".join(f"{one.name} {one.dtype} {one.dims}" for one in teacher.inputs)
         raise ConfigError(
@@ -45,6 +53,19 @@ def check_file(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, toolc
             "of them, or a folder of .npy or .npz"
         )
     check_arrays(f"--data {data.path}", read_headers(data.path), teacher.inputs)
+
+
+def _check_operators(teacher: ModelSource, toolchain: Toolchain) -> None:
+    """Refuse an ONNX that is INT8 already, or has operators that a bundle's may not have. Raises PlanError."""
+    found = read_onnx_file(teacher.path).operators
+    if integer := sorted(found & QUANTISED):
+        raise PlanError(f"{teacher.name}: is quantised already ({', '.join(integer)}); possible: its float original")
+    foreign = sorted(name for name in found if "::" in name)
+    if foreign and toolchain.formats[-1] == "onnx":
+        raise PlanError(
+            f"{teacher.name}: operators {', '.join(foreign)} are not ONNX's own; possible: export it with those alone "
+            "(before ONNX Runtime optimises it), or a target with runtime openvino, which knows some of com.microsoft's"
+        )
 
 
 def _not_taken(target: Target, teacher: ModelSource, lane: Lane, toolchain: Toolchain) -> str:

@@ -31,7 +31,7 @@ class OnnxFile:
     """What a file says of its model. A dimension is None where it is open, a shape where even their number is."""
 
     inputs: tuple[tuple[str, str, Shape | None], ...]  # name, numpy's type, shape
-    operators: frozenset[str]  # types, those of other domains as domain::type
+    operators: frozenset[str]  # types, those of other domains as domain::type; not the file's own functions
     external: tuple[Path, ...]  # files beside it
 
 
@@ -55,15 +55,30 @@ class _Reader:
         self.external: dict[str, int] = {}  # location -> bytes that it must have
 
     def model(self, content: memoryview) -> OnnxFile:
-        """ModelProto: ir_version 1, graph 7, opset_import 8."""
+        """ModelProto: ir_version 1, graph 7, opset_import 8, functions 25."""
         graph, seen = None, set()
+        own = set()
         for number, value in self._fields(content):
             seen.add(number)
             if number == 7 and isinstance(value, memoryview):
                 graph = value
+            elif number == 25:
+                own.add(self._function(value))
         if graph is None or not seen >= {1, 8}:
             raise ConfigError(f"{self.path}: not an ONNX model, or cut off: it has no graph")
-        return OnnxFile(self.graph(graph, 0), frozenset(self.operators), self._files())
+        return OnnxFile(self.graph(graph, 0), frozenset(self.operators - own), self._files())
+
+    def _function(self, content: memoryview | int) -> str:
+        """FunctionProto: name 1, node 7, domain 10. Answers what a node that calls it is of."""
+        name = domain = ""
+        for number, value in self._fields(content):
+            if number == 1:
+                name = self._text(value)
+            elif number == 10:
+                domain = self._text(value)
+            elif number == 7 and isinstance(value, memoryview):
+                self._node(value, 1)
+        return f"{domain}::{name}"
 
     def graph(self, content: memoryview, depth: int) -> tuple[tuple[str, str, Shape | None], ...]:
         """GraphProto: node 1, initializer 5, input 11. An input with an initializer is a weight."""

@@ -13,7 +13,7 @@ import pytest
 from edgekit.build import build
 from edgekit.bundle import Bundle
 from edgekit.cli.options import plan_from
-from edgekit.errors import ConfigError, EdgekitError, PlanError, StageError
+from edgekit.errors import ConfigError, PlanError, StageError
 from edgekit.ondevice.infer import Predictor
 from edgekit.ondevice.verify import verify
 from edgekit.store import Store
@@ -128,6 +128,20 @@ def test_an_onnx_becomes_int8_that_answers_like_it(place: Path, net: tuple[Path,
     assert found["outputs"]["scores"]["shape"] == [1, 5]
 
 
+def test_the_originals_answers_are_those_of_float32(place: Path, net: tuple[Path, Path]) -> None:
+    """OpenVINO by itself computes in bfloat16 where the CPU can, and that is no noise of INT8's."""
+    import onnxruntime
+
+    plan = plan_from("int8-ptq", "intel-cpu", teachers=(str(net[0]),), data=str(net[1]))
+    dataset, teacher = (place / "store" / step.folder for step in plan.steps[:2])
+    if not teacher.exists():
+        make(place, "intel-cpu", *net)
+    images = np.load(next(dataset.rglob("validation-0.npy"))).reshape(-1, 3, 16, 16)
+    scores = onnxruntime.InferenceSession(net[0]).run(None, {"image": images})[0]
+    found = np.load(next(teacher.rglob("logits_validation.npy")))
+    np.testing.assert_allclose(found, scores, rtol=1e-4, atol=1e-5 * np.abs(scores).max())
+
+
 def test_the_same_file_gives_the_same_bytes(place: Path, net: tuple[Path, Path]) -> None:
     for target in ("intel-cpu", "ort.toml"):
         assert make(place, target, *net).digest == make(place, target, *net, again="-again").digest, target
@@ -197,18 +211,71 @@ def test_calibration_arrays_with_nan_and_labels_out_of_range(place: Path, net: t
         make(place, "intel-cpu", net[0], place / "words.npz")
 
 
-def test_an_operator_that_the_runtime_lacks_is_named(place: Path, net: tuple[Path, Path]) -> None:
+def change(source: Path, path: Path, edit: Callable[[Any], None]) -> Path:
+    """A copy of an ONNX file after `edit(model)`."""
     import onnx
 
-    model = onnx.load(net[0])
-    model.graph.node[1].domain, model.graph.node[1].op_type = "com.acme", "FancyRelu"
-    model.opset_import.append(onnx.helper.make_opsetid("com.acme", 1))
-    path = place / "fancy.onnx"
+    model = onnx.load(source)
+    edit(model)
     path.write_bytes(model.SerializeToString())
-    for target in ("intel-cpu", "ort.toml"):
-        with pytest.raises(EdgekitError, match="FancyRelu") as caught:
-            make(place, target, path, net[1])
-        assert "\n" not in str(caught.value), target
+    return path
+
+
+def test_an_operator_that_the_runtime_lacks_is_named(place: Path, net: tuple[Path, Path]) -> None:
+    def foreign(model: Any, domain: str = "com.acme") -> None:
+        model.graph.node[1].domain, model.graph.node[1].op_type = domain, "FancyRelu"
+        model.opset_import.add(domain=domain, version=1)
+
+    path = change(net[0], place / "fancy.onnx", foreign)
+    with pytest.raises(StageError, match=r"fancy\.onnx: OpenVINO cannot read it: .*com\.acme\.FancyRelu") as caught:
+        make(place, "intel-cpu", path, net[1])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(PlanError, match=r"^fancy\.onnx: operators com\.acme::FancyRelu are not ONNX's own; possible: "):
+        plan_from("int8-ptq", str(place / "ort.toml"), teachers=(str(path),), data=str(net[1]))
+    unknown = change(net[0], place / "unknown.onnx", lambda model: foreign(model, ""))
+    with pytest.raises(StageError, match=r"unknown\.onnx: ONNX Runtime cannot load the graph: .*FancyRelu") as caught:
+        make(place, "ort.toml", unknown, net[1])
+    assert "\n" not in str(caught.value)
+
+
+def test_functions_of_the_files_own_are_no_strangers(place: Path, net: tuple[Path, Path]) -> None:
+    from onnx import helper
+
+    def call(model: Any) -> None:
+        opset = helper.make_opsetid("", 17)
+        body = [helper.make_node("Relu", ["a"], ["b"])]
+        model.functions.append(helper.make_function("mine", "Cut", ["a"], ["b"], body, [opset]))
+        model.graph.node[1].domain, model.graph.node[1].op_type = "mine", "Cut"
+        model.opset_import.add(domain="mine", version=1)
+
+    path = change(net[0], place / "own.onnx", call)
+    plan_from("int8-ptq", str(place / "ort.toml"), teachers=(str(path),), data=str(net[1]))
+
+
+@pytest.mark.parametrize("kind", ["DynamicQuantizeLinear", "DequantizeLinear"])
+def test_what_is_quantised_already_is_refused(place: Path, net: tuple[Path, Path], kind: str) -> None:
+    def add(model: Any) -> None:
+        model.graph.node.add(op_type=kind, input=["image"], output=["q", "s", "z"])
+
+    path = change(net[0], place / "quantised.onnx", add)
+    for target in ("intel-cpu", str(place / "ort.toml")):
+        with pytest.raises(PlanError, match=rf"is quantised already \({kind}\); possible: its float original"):
+            plan_from("int8-ptq", target, teachers=(str(path),), data=str(net[1]))
+
+
+def test_a_file_without_weights_is_refused_by_its_name(place: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    ports = [[helper.make_tensor_value_info(name, 1, [1, 4])] for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "net", *ports)
+    path = place / "bare.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    np.save(place / "bare.npy", np.ones((9, 4), np.float32))
+    with pytest.raises(StageError, match=r"bare\.onnx: the model has no weights"):
+        make(place, "intel-cpu", path, place / "bare.npy")
+    with pytest.raises(StageError, match=r"bare\.onnx: the model has no Conv, .* so INT8 has nothing to do"):
+        make(place, "ort.toml", path, place / "bare.npy")
 
 
 def test_few_numbers_a_sample_are_not_cut(place: Path) -> None:

@@ -177,3 +177,26 @@ def test_a_real_ir(shared_data: Callable[[str], Path], form: str) -> None:
         shared_data(f"models/omz_ir/face-detection-retail-0004/{form}/face-detection-retail-0004.xml")
     )
     assert [(one.dtype, one.shape) for one in found.inputs] == [("float32", (1, 3, 300, 300))]
+
+
+def test_what_reads_a_file_is_part_of_its_steps_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit import plan
+    from edgekit.cli.options import plan_from
+
+    given = {"class_name": "InputLayer", "config": {"name": "image", "batch_input_shape": [None, 8, 8, 3]}}
+    dense = {"class_name": "Dense", "config": {"name": "end", "units": 3}}
+    config = {"class_name": "Sequential", "config": {"name": "m", "layers": [given, dense]}}
+    file = tmp_path / "m.keras"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0"}))
+    np.save(tmp_path / "data.npy", np.zeros((9, 8, 8, 3), np.float32))
+
+    def teacher(**versions: str | None) -> plan.Step:
+        monkeypatch.setattr(plan, "installed_version", lambda name: versions.get(name, "1"))
+        return plan_from("int8-ptq", "intel-cpu", teachers=(str(file),), data=str(tmp_path / "data.npy")).steps[1]
+
+    assert teacher().key == teacher(torch="2").key
+    assert teacher().key != teacher(tensorflow="2").key
+    missing = teacher(tf_keras=None)
+    assert (missing.missing, missing.extra) == (("tf_keras",), "openvino,tflite")

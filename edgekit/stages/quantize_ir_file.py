@@ -48,7 +48,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     exact = runtime.library().Core().read_model(source.path / "model.xml")
     names = [op.get_friendly_name() for op in exact.get_ordered_ops() if op.get_type_name() in KINDS]
     if not names:
-        raise StageError(f"{source.path}: the model has no {', '.join(KINDS[:2])} or MatMul, so INT8 has nothing to do")
+        raise StageError(
+            f"{job.inputs['teacher']}: the model has no {', '.join(KINDS[:2])} or MatMul, so INT8 has nothing to do"
+        )
     check_operators(options.keep_float, names)
     feeds = calibration(job, options)
 
@@ -100,12 +102,14 @@ def _answer(network: Any, feeds: Sequence[Any]) -> list[list[Any]]:
 
 
 def _measure(exact: Any, int8: Any, names: Sequence[str], dataset: Path) -> Noise:
-    """The noise in the operators of these names, with that of those before them."""
+    """The noise in the operators of these names that both have, with that of those before them."""
     openvino = runtime.library()
     core, requests = openvino.Core(), []
-    for network in (exact.clone(), int8.clone()):
-        found = {op.get_friendly_name(): op for op in network.get_ops()}
-        ports = [found[name].output(0) for name in names if name in found]
+    networks = exact.clone(), int8.clone()
+    operators = [{op.get_friendly_name(): op for op in network.get_ops()} for network in networks]
+    names = [name for name in names if all(name in found for found in operators)]
+    for network, found in zip(networks, operators, strict=True):
+        ports = [found[name].output(0) for name in names]
         probe = openvino.Model(ports, network.get_parameters())
         requests.append(core.compile_model(probe, "CPU", _EXACT).create_infer_request())
     noise = Noise()

@@ -53,7 +53,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     exact = name_nodes(onnx.load(source.path / "model.onnx"))
     outputs = {node.name: node.output[0] for node in exact.graph.node if node.op_type in KINDS}
     if not outputs:
-        raise StageError(f"{source.path}: the model has no {', '.join(KINDS)}, so INT8 has nothing to do")
+        raise StageError(f"{job.inputs['teacher']}: the model has no {', '.join(KINDS)}, so INT8 has nothing to do")
     check_operators(options.keep_float, list(outputs))
     feeds = calibration(job, options)
     # SmoothQuant multiplies between layers what the runtime would compute in one kernel, so it is only done when asked

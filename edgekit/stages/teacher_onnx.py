@@ -39,8 +39,6 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         raise StageError(
             f"{path}: {size / 1e9:.1f} GB with its weights, more than one .onnx file holds; possible: intel-cpu"
         )
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise StageError(f"{path}: is quantised already; possible: its float original")
     fix_inputs(model, shapes)
     notes: tuple[str, ...] = ()
     opset = next((used.version for used in model.opset_import if used.domain in ("", "ai.onnx")), 0)
@@ -49,7 +47,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         notes = (f"opset {opset} was converted to {OPSET}: INT8 with a scale for each channel needs {LEAST_OPSET}",)
     scratch = job.work / "model.onnx"
     scratch.write_bytes(model.SerializeToString(deterministic=True))
-    write_model(fold(scratch), scratch)
+    write_model(fold(scratch, path), scratch)
     metrics = keep_outputs(job, scratch, "onnxruntime")
     return Outcome({**metrics, "bytes": scratch.stat().st_size, "licence": None}, notes)
 

@@ -19,6 +19,8 @@ ACCEPTS = "dataset"
 PRODUCES = "ir"
 USES = ("openvino",)
 EXTRA = "openvino"
+#: Form of file -> the distributions that read it, beside OpenVINO, and the extras that bring all of them.
+USES_OF_FORM = {"keras": (("tensorflow", "tf_keras"), "openvino,tflite"), "pt2": (("torch",), EXTRA)}
 
 #: Operators with weights, which INT8 makes faster.
 KINDS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
@@ -44,6 +46,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     if any(op.get_type_name() in ("FakeQuantize", "FakeConvert") for op in network.get_ops()):
         raise StageError(f"{path}: is quantised already; possible: its float original")
     save_file_ir(network, job.work)
+    if not (job.work / "model.bin").stat().st_size:
+        raise StageError(f"{path}: the model has no weights, so there is nothing to make smaller")
     metrics = keep_outputs(job, job.work / "model.xml", "openvino")
     size = sum((job.work / name).stat().st_size for name in ("model.xml", "model.bin"))
     return Outcome({**metrics, "bytes": size, "licence": None})
@@ -73,10 +77,15 @@ def name_ports(network: Any, names: list[str]) -> None:
     if len(network.inputs) != len(names):
         found = ", ".join(port.any_name for port in network.inputs)
         raise StageError(f"the model has inputs {found}; expected {', '.join(names)}")
-    for place, port in enumerate(network.inputs):
+    matches = []
+    for port in network.inputs:
         known = {*port.get_names(), port.get_node().get_friendly_name()}
-        match = [name for name in names if name in known or any(k.split(":")[0] == name for k in known)]
-        port.get_tensor().set_names({match[0] if match else names[place]})
+        matches.append([name for name in names if name in known or any(k.split(":")[0] == name for k in known)])
+    found = [match[0] for match in matches if match]
+    if found and sorted(found) != sorted(names):  # some by name, others by place: nobody knows which is which
+        raise StageError(f"the model's inputs cannot be told apart: found {', '.join(found)} of {', '.join(names)}")
+    for port, name in zip(network.inputs, found or names, strict=True):
+        port.get_tensor().set_names({name})
     taken: set[str] = set()
     for place, port in enumerate(network.outputs):
         said = sorted(port.get_names()) or [port.get_node().input_value(0).get_node().get_friendly_name()]

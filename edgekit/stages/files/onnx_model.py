@@ -86,10 +86,10 @@ def _plain_operators() -> Iterator[None]:
             setattr(*place, operator)
 
 
-def fold(path: Path) -> Any:
+def fold(path: Path, named: object = "convert") -> Any:
     """The model of a file with its constants computed, by ONNX Runtime's basic optimisations: standard operators only.
 
-    Raises StageError where the runtime cannot load it.
+    Raises StageError where the runtime cannot load it, with what is `named`.
     """
     import onnx
 
@@ -103,12 +103,13 @@ def fold(path: Path) -> Any:
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         model = onnx.load(folded)
     except failures() as error:
-        raise StageError(f"convert: ONNX Runtime cannot load the graph: {' '.join(str(error).split())}") from None
+        said = " ".join(str(error).split()).replace(str(path), path.name)
+        raise StageError(f"{named}: ONNX Runtime cannot load the graph: {said:.300}") from None
     finally:
         folded.unlink(missing_ok=True)
     foreign = {node.domain for node in model.graph.node} - {""}
     if foreign:
-        raise StageError(f"convert: operators of {', '.join(sorted(foreign))} are not ONNX's own")
+        raise StageError(f"{named}: operators of {', '.join(sorted(foreign))} are not ONNX's own")
     keep_standard(model)
     return model
 
