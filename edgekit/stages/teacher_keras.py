@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..steps import Distort
 from ..tasks.image_classification import Examples, load, read_record, splits
 
 if TYPE_CHECKING:
-    from .images.models import ImageModel, Pixels
+    from .images.models import ImageModel
 
 ACCEPTS = "dataset"
 PRODUCES = "keras"
@@ -94,16 +95,21 @@ def _as_it_is(
         raise ConfigError(f"{file.path}: reads {list(model.input_shape[1:])}, the images are {list(wanted)}")
     if None in model.input_shape[1:]:
         model = _fixed(model, wanted)
-    fed: dict[str, Pixels] = dict(FED) if options.pixels == "auto" else {options.pixels: FED[options.pixels]}
-    if wanted[2] == 1:
-        fed = {name: how for name, how in fed.items() if not name.startswith("imagenet")} or {"0..255": FED["0..255"]}
+    possible = {name: how for name, how in FED.items() if wanted[2] == 3 or not name.startswith("imagenet")}
+    if options.pixels not in ("auto", *possible):
+        raise ConfigError(
+            f"teacher.pixels: found {options.pixels}, which is for three channels, but the images have one; possible: "
+            f"auto, {', '.join(possible)}"
+        )
+    fed = possible if options.pixels == "auto" else {options.pixels: possible[options.pixels]}
     images = examples.images.astype(np.float32)
     counts = {name: _confusion(predict(ImageModel(model, how, labels), images), examples) for name, how in fed.items()}
     told_apart = {name: float(found.max(axis=1).sum() / found.sum()) for name, found in counts.items()}
     near = [name for name, share in told_apart.items() if share > max(told_apart.values()) - NEAR]
     best = near[0] if len(near) == 1 else min(near, key=lambda name: _strangeness(model, fed[name](images)))
     right = {name: float(np.trace(found) / found.sum()) for name, found in counts.items()}
-    _check_order(file, counts[best], labels, right[best])
+    if options.fine_tune != "always":  # else it learns what its outputs mean
+        _check_order(file, counts[best], labels, right[best])
     others = ", ".join(f"{name} {share:.2f}" for name, share in right.items() if name != best)
     share = f"{right[best]:.3f} of {len(examples.labels)} training images"
     note = f"pixels are {best} to the teacher, which then answers {share} right"
@@ -154,9 +160,10 @@ def _check_order(file: KerasFile, counts: np.ndarray[Any, Any], labels: tuple[st
             f"{file.path}: its outputs mean the labels in another order: as they are it answers {right:.3f} of the "
             f"training images right, so {reordered:.3f}; possible: --set 'teacher.labels=[{names}]'"
         )
-    if right < 1.5 / len(labels):
+    chance, images = 1 / len(labels), counts.sum()
+    if right < min(1.5 * chance, chance + 3 * float(np.sqrt(chance * (1 - chance) / images))):
         raise ConfigError(
-            f"{file.path}: answers {right:.3f} of {counts.sum():.0f} training images right, which is chance for "
+            f"{file.path}: answers {right:.3f} of {images:.0f} training images right, which is chance for "
             f"{len(labels)} labels; possible: --set teacher.labels=[…] in the order of its outputs, or "
             "--set teacher.pixels=…, or --set teacher.fine_tune=always"
         )
@@ -174,18 +181,12 @@ def _untrained(source: Artifact, options: Options, labels: tuple[str, ...]) -> t
     _, keras = import_keras()
     keras.backend.clear_session()
     name = options.architecture
-    maker = getattr(keras.applications, name, None) if name[:1].isupper() else None
-    if not callable(maker):
-        from ..errors import did_you_mean
-
-        names = [word for word in dir(keras.applications) if word[:1].isupper()]
-        raise ConfigError(f"--teacher keras:{name}: no such architecture{did_you_mean(name, names)}")
     try:
-        model = maker(include_top=True, weights=None, input_shape=shape, classes=len(labels))
+        model = getattr(keras.applications, name)(
+            include_top=True, weights=None, input_shape=shape, classes=len(labels)
+        )
     except ValueError as error:
         raise ConfigError(f"--teacher keras:{name}: {' '.join(str(error).split())}") from None
-    from pathlib import Path
-
     return ImageModel(as_logits(model, Path(f"keras:{name}")), FED["-1..1"], labels), (
         f"{name} is trained from nothing on the data's own images",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -14,6 +15,7 @@ from tiny_models import artifact, make_job
 
 from edgekit.artifact import Artifact, Outcome
 from edgekit.errors import ConfigError
+from edgekit.kerasfile import KerasFile, read_keras_file
 from edgekit.stages import (
     convert_openvino_images,
     convert_tflite_images,
@@ -104,10 +106,31 @@ def test_labels_that_the_teacher_does_not_mean_are_found_out(
         assert '--set \'teacher.labels=["green", "red", "blue"]\'' in str(caught.value)
     else:
         assert "which is chance for 3 labels; possible: --set teacher.labels=" in str(caught.value)
+        assert "or --set teacher.fine_tune=always" in str(caught.value)
+        data = artifact(tmp_path / "data", "dataset")
+        _, outcome = teach(teacher_file, data, tmp_path / "b", fine_tune="always", epochs=0.1, batch_size=16)
+        assert outcome.metrics["steps"] == 4
+
+
+def test_a_weak_teacher_of_two_labels_is_no_chance() -> None:
+    file = KerasFile(Path("m.h5"), {}, "2", (4, 4, 1), 2)
+    teacher_keras._check_order(file, np.array([[150, 75], [75, 150]]), ("a", "b"), 2 / 3)
+    with pytest.raises(ConfigError, match=r"answers 0\.540 of 450 training images right, which is chance for 2"):
+        teacher_keras._check_order(file, np.array([[120, 102], [105, 123]]), ("a", "b"), 243 / 450)
+
+
+def test_three_channels_of_one_are_refused() -> None:
+    from edgekit.stages.keras.framework import import_keras
+
+    _, keras = import_keras()
+    model = keras.Sequential([keras.layers.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    examples = image_classification.Examples(np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 1]), ("a", "b"))
+    file = KerasFile(Path("m.h5"), {}, "2", (4, 4, 1), 2)
+    with pytest.raises(ConfigError, match=r"found imagenet, which is for three channels.* possible: auto, 0\.\.255, "):
+        teacher_keras._as_it_is(file, model, ("a", "b"), examples, teacher_keras.Options(pixels="imagenet"))
 
 
 def test_a_file_becomes_its_flat_logits(teacher_file: Path, tmp_path: Path) -> None:
-    from edgekit.kerasfile import read_keras_file
     from edgekit.stages.images import models as image_models
     from edgekit.stages.keras.framework import import_keras
 
@@ -238,6 +261,36 @@ def test_losses_over_maps(earlier: Earlier) -> None:
     similarity = np.sum((likeness[0] - likeness[1]) ** 2) / 16
     assert float(loss) == pytest.approx(0.5 * hidden + 2.0 * similarity, rel=1e-3)
     assert not np.allclose(logits, taught), "the student's normalisation follows the batch"
+
+
+@pytest.mark.parametrize("response", [0.0, 0.25])
+def test_a_step_learns_by_the_weighted_sum(response: float, earlier: Earlier, tmp_path: Path) -> None:
+    from edgekit.stages.images import losses as image_losses
+    from edgekit.stages.images import models as image_models
+    from edgekit.stages.images import training as image_training
+
+    student = image_models.load_model(earlier["teacher"].path)
+    weights = {"response": response, "similarity": 2.0}
+    options = distill_keras.Options(**QUICK, losses=weights, temperature=2.0, alpha=0.6)
+    lessons = image_training.read_lessons(make_job(tmp_path / "b", earlier), None)
+    teacher = lessons.teacher
+    lessons = replace(lessons, features=image_losses.Features(student, teacher, options))
+    trainer = image_training.ImageTrainer(student, lessons, options, make_job(tmp_path / "a", earlier))
+    images, labels = (part[:6] for part in (lessons.training.images, lessons.training.labels))
+    shares = np.eye(3, dtype=np.float32)[labels]
+    given = teacher.pixels(images.astype(np.float32))
+    logits, taught, more = lessons.features(given, given)
+    own, its = (np.asarray(x, np.float64) for x in (logits, taught))
+
+    def log_softmax(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+
+    hard = -log_softmax(own)[np.arange(6), labels].mean()
+    wanted, found = log_softmax(its / 2), log_softmax(own / 2)
+    soft = (np.exp(wanted) * (wanted - found)).sum(axis=1).mean()
+    expected = 0.6 * (response * 4 * soft + float(more)) + 0.4 * hard
+    trainer.optimizer.learning_rate.assign(0.0)
+    assert float(trainer.compiled_step(images.astype(np.float32), shares)) == pytest.approx(expected, rel=1e-4)
 
 
 def distil(earlier: Earlier, work: Path, told: Any = None, **options: Any) -> tuple[Artifact, Outcome]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...artifact import Job
 from ...errors import StageError
-from ...steps import Distillation, Distort, Training
+from ...steps import Distillation, Distort, Training, WeightedDistillation
 from ...tasks.image_classification import Examples, load
 from ..keras.framework import import_keras
 from ..keras.loop import Loop
@@ -45,9 +45,11 @@ def read_lessons(job: Job, distort: Distort | None) -> Lessons:
 def loss_of(options: Training) -> Callable[[Any, Any, Any], Any]:
     """The loss of logits [batch, labels] against the teacher's, if there are, and the labels as shares.
 
-    With a teacher it is Hinton, Vinyals & Dean 2015's (arXiv:1503.02531), as `Distillation` has it; else cross-entropy.
+    With a teacher it is Hinton, Vinyals & Dean 2015's (arXiv:1503.02531), as `Distillation` has it, with the weight
+    that `WeightedDistillation` gives the response; else cross-entropy.
     """
     tf, _ = import_keras()
+    weight = options.losses.response if isinstance(options, WeightedDistillation) else 1.0
 
     def loss(logits: Any, teacher: Any, shares: Any) -> Any:
         hard = tf.reduce_mean(-tf.reduce_sum(shares * tf.nn.log_softmax(logits), axis=-1))
@@ -56,7 +58,7 @@ def loss_of(options: Training) -> Callable[[Any, Any, Any], Any]:
         wanted = tf.nn.log_softmax(teacher / options.temperature)
         found = tf.nn.log_softmax(logits / options.temperature)
         soft = tf.reduce_mean(tf.reduce_sum(tf.exp(wanted) * (wanted - found), axis=-1))
-        return options.alpha * options.temperature**2 * soft + (1 - options.alpha) * hard
+        return weight * options.alpha * options.temperature**2 * soft + (1 - options.alpha) * hard
 
     return loss
 
@@ -104,6 +106,7 @@ class ImageTrainer(Loop):
         """One optimizer step as a graph, traced once for all sizes of batches; it answers the loss."""
         tf, _ = import_keras()
         teacher, features = self.lessons.teacher, self.lessons.features
+        alpha = self.options.alpha if isinstance(self.options, Distillation) else 0.0
 
         def step(images: Any, shares: Any) -> Any:
             taught = teacher.model(teacher.pixels(images), training=False) if teacher and not features else None
@@ -111,7 +114,7 @@ class ImageTrainer(Loop):
             with tf.GradientTape() as tape:
                 if features and teacher:
                     logits, taught, more = features(given, teacher.pixels(images))
-                    loss = self.loss(logits, taught, shares) + more
+                    loss = self.loss(logits, taught, shares) + alpha * more
                 else:
                     loss = self.loss(self.trained(given, training=True), taught, shares)
             self.apply(tape, loss)
