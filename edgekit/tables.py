@@ -33,7 +33,7 @@ TEXT_NAMES = ("text", "sentence", "content", "review", "message", "utterance", "
 #: Names of two columns whose texts belong together, as in GLUE's MRPC, RTE, QNLI, QQP and MNLI.
 PAIR_NAMES = (("sentence1", "sentence2"), ("sentence 1", "sentence 2"), ("premise", "hypothesis"),
               ("question", "sentence"), ("question1", "question2"), ("text", "text pair"), ("text1", "text2"),
-              ("text a", "text b"), ("sentence a", "sentence b"))  # fmt: skip
+              ("text a", "text b"), ("sentence a", "sentence b"), ("#1 string", "#2 string"))  # fmt: skip
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "class index",
                "label text", "label name", "classification", "polarity", "rating", "stars", "gold label")  # fmt: skip
 

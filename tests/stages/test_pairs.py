@@ -53,6 +53,12 @@ def test_the_columns_of_pairs(tmp_path: Path, header: str, wanted: Wanted, expec
     assert find_columns(_table(tmp_path / "data.csv", header, *rows), wanted) == expected
 
 
+def test_the_columns_of_mrpc_as_glue_has_them(tmp_path: Path) -> None:
+    rows = [f'{row % 2}\t7{row}\t8{row}\t"one {row}\tother {row}' for row in range(6)]
+    table = _table(tmp_path / "train.tsv", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", *rows)
+    assert find_columns(table, Wanted()) == Columns("#1 String", "Quality", "#2 String")
+
+
 def test_a_named_column_that_is_not_there(tmp_path: Path) -> None:
     table = _table(tmp_path / "data.csv", "sentence1,other,label", "a,b,0", "c,d,1")
     with pytest.raises(ConfigError, match=r"data.csv: no pair column 'sentence2'; did you mean 'sentence1'"):
