@@ -26,6 +26,7 @@ from edgekit.ondevice.errors import OnDeviceError
 from edgekit.ondevice.infer import Predictor
 from edgekit.stages import convert_openvino, quantize_nncf, sparsify_nncf, validate
 from edgekit.stages.int8.calibration import calibration_rows
+from edgekit.stages.int8.layer_noise import Noise
 
 ROOT = Path(__file__).parents[2]
 BUCKETS = (4, 8, 16)
@@ -422,11 +423,12 @@ def test_a_device_without_an_npu_refuses_its_bundle_and_takes_the_cpu_when_asked
     [("NPU", "first_layer"), ("GPU", "first_layer"), ("CPU_SPR", "disable"), ("CPU", "disable"), ("CPU", "enable")],
 )
 def test_each_targets_rules_make_an_int8_model_that_keeps_the_answers(
-    made: dict[str, Artifact], tmp_path: Path, device: str, overflow_fix: str
+    made: dict[str, Artifact], tmp_path: Path, device: str, overflow_fix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half the range of the weights is half as many steps; else they use all of INT8."""
     import openvino
 
+    monkeypatch.setattr(quantize_nncf, "measure", lambda *models: (Noise(), Noise()))  # it takes its time
     options = {"max_tokens": 16, "calibration_samples": 40, "target_device": device, "overflow_fix": overflow_fix}
     int8 = run(quantize_nncf, made["convert"], tmp_path / "int8", made, **options)
     texts = random_texts(np.random.default_rng(3).integers(1, 13, 40).tolist(), 3)

@@ -113,9 +113,8 @@ def test_blocks_that_are_too_large_are_refused_before_anything_runs(tmp_path: Pa
     check_blocks([Sparsify(pattern="block", block=(64, 64))], None, None)
     check_blocks([Prune(target_macs_ratio=0.5), Sparsify(pattern="block", block=(64, 64))], tmp_path, None)
     for block in ((64, 64), (1, 32), (32, 1)):  # of the last two there is more than one, but in a single row
-        said = (
-            rf"sparsify\.block: found {re.escape(str(list(block)))}, but .* a matrix has not two such blocks either way"
-        )
+        found = re.escape(f"sparsify.block: found {list(block)}")
+        said = f"{found}, but .* a matrix is less than two such blocks high or wide"
         with pytest.raises(ConfigError, match=said):
             check_blocks([Sparsify(pattern="block", block=block)], tmp_path, None)
     with pytest.raises(ConfigError, match=r"are 0\.25 of the weights, not 0\.3;"):

@@ -105,7 +105,7 @@ def check_block(options: Sparsify, shape: Shape) -> None:
             fewest = min(fewest, high, wide)
     found = f"sparsify.block: found {list(options.block)}, but in layers of width {shape.hidden}"
     if fewest < 2:
-        raise ConfigError(f"{found} a matrix has not two such blocks either way; possible: [1, 4], the default")
+        raise ConfigError(f"{found} a matrix is less than two such blocks high or wide; possible: [1, 4], the default")
     if zeros / numbers < options.sparsity - TOLERANCE:
         raise ConfigError(
             f"{found} whole blocks of that size are {zeros / numbers:.3g} of the weights, not {options.sparsity:g}; "
