@@ -57,7 +57,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         if wanted:
             network = quantise(wanted)
             whole, alone = measure(exact, network, token_ids)
-    drop = None
+    drop: float | None = None
+    control: AccuracyControl | None = None
     if options.max_drop is not None:
         validation = read_split(job, tokenizer, "validation")
         if not isinstance(validation, TokenSplit):
@@ -82,13 +83,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     }
     if drop is not None:
         metrics["drop"] = drop
-    return Outcome(metrics, float_notes(options, wanted, left, drop))
+    return Outcome(metrics, float_notes(options, wanted, left, drop, control.metric if control else ""))
 
 
 def float_notes(
-    options: NncfQuantize, wanted: Sequence[str], left: Sequence[str], drop: float | None
+    options: NncfQuantize, wanted: Sequence[str], left: Sequence[str], drop: float | None, metric: str
 ) -> tuple[str, ...]:
-    """Which layers are not INT8, and why."""
+    """Which layers are not INT8, and why; `drop` is how much of `metric` that costs on the validation split."""
     notes = []
     if options.keep_float == "auto":
         limit = f"a signal-to-noise ratio of {options.keep_float_below_db:g} dB"
@@ -98,7 +99,7 @@ def float_notes(
         back = [name for name in left if name not in wanted]
         what = f"{', '.join(back)} went back to float, without SmoothQuant" if back else "no layer went back to float"
         reached = "" if drop <= options.max_drop else f", which is more than max_drop {options.max_drop:g}"
-        notes.append(f"{what}: {options.drop_metric} on the validation split drops by {drop:.4f}{reached}")
+        notes.append(f"{what}: {metric} on the validation split drops by {drop:.4f}{reached}")
     return tuple(notes)
 
 
@@ -128,6 +129,7 @@ class AccuracyControl:
 
     def __init__(self, exact: Any, validation: TokenSplit, options: NncfQuantize) -> None:
         self.exact, self.validation, self.options = exact, validation, options
+        self.metric = "agreement" if options.drop_metric == "agreement" else validation.metric
         self.rows = range(len(validation.token_ids))
         self._said = self._answer(self._compile(exact), self.rows)
         self.before = self._value(self._said, self.rows)

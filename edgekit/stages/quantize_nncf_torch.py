@@ -17,7 +17,7 @@ from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..ondevice.runtimes import openvino as runtime
 from .int8.calibration import calibration_token_ids
-from .int8.layer_noise import check_names, layer_names, noise_rows, ratio_db, worst_layers
+from .int8.layer_noise import check_left, check_names, layer_names, noise_rows, ratio_db, worst_layers
 from .int8.nncf_words import NncfQuantize
 from .text.tokens import load_tokenizer, pad
 
@@ -60,10 +60,11 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     from .text.splits import read_split
 
     encoder = load_encoder(source.path)
-    layers = len(encoder.shape.layers)
-    attentions = [f"layers.{number}.attention" for number in range(layers)]
+    attentions = [f"layers.{number}.attention" for number in range(len(encoder.shape.layers))]
+    layers = [*layer_names(encoder.shape), *attentions]
     wanted = [] if options.keep_float == "auto" else options.keep_float
-    check_names(wanted, [*layer_names(encoder.shape), *attentions])
+    check_names(wanted, layers)
+    check_left(wanted, layers, options)
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
     token_ids = calibration_token_ids(job, tokenizer, options.calibration_samples)
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
@@ -72,6 +73,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     if options.keep_float == "auto":
         _, alone = measure(to_float_ir(model), to_ir(model), token_ids)
         wanted = list(worst_layers(alone.snr_db(), options.keep_float_below_db))
+        check_left(wanted, layers, options)
         model = insert_roundings(encoder, token_ids, options, wanted, _feed(job, 2 * len(token_ids)))
     exactly = options.model_copy(update={"precision": "float32"})
     pad_id = encoder.shape.pad_id
@@ -84,12 +86,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     shutil.copyfile(source.path / "tokenizer.json", job.work / "tokenizer.json")
     checked = validation.token_ids[:CHECKED_TEXTS]
     snr_db = _compare(predict(model, checked, batch_size=1), job.work / "model.xml", checked, pad_id)
-    least = (whole.snr_db()["classifier"] or 0.0) + BELOW_INT8_DB
-    if snr_db is not None and not snr_db >= least:
-        raise StageError(
-            f"{source.path}: converted to IR, its answers lie {snr_db:.1f} dB above their difference from those of the "
-            f"trained model; at least {least:.1f} dB is rounding"
-        )
+    _check_converted(source, snr_db, whole.snr_db()["classifier"])
     scores = validation.score(predict(model, validation.token_ids, pad_id=pad_id))
     metrics = {
         **{f"validation_{name}": value for name, value in scores.items() if name != "count"},
@@ -104,6 +101,16 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         "layer_noise": noise_rows(whole.snr_db(), alone.snr_db(), left),
     }
     return Outcome(metrics, _notes(options, wanted))
+
+
+def _check_converted(source: Artifact, snr_db: float | None, int8_db: float | None) -> None:
+    """Raises StageError where an IR differs from the trained model by more than INT8 itself costs."""
+    least = (int8_db or 0.0) + BELOW_INT8_DB
+    if snr_db is not None and not snr_db >= least:
+        raise StageError(
+            f"{source.path}: converted to IR, its answers lie {snr_db:.1f} dB above their difference from those of the "
+            f"trained model; at least {least:.1f} dB is rounding"
+        )
 
 
 def _feed(job: Job, total: int) -> Any:
@@ -123,8 +130,12 @@ def _feed(job: Job, total: int) -> Any:
 
 
 def _keep_zeros(model: Any) -> Any:
-    """What sets the layers' weights that are zero now to zero again after a step, as sparsity before wants it."""
-    pruned = [(w, w != 0) for name, w in model.named_parameters() if name.endswith(".weight") and bool((w == 0).any())]
+    """What sets the layers' weights that are zero now to zero again after a step, as sparsity before wants it.
+
+    Token vectors are free: what is zero there was rounded to it.
+    """
+    matrices = [w for name, w in model.named_parameters() if name.startswith("encoder.layers.") and w.ndim == 2]
+    pruned = [(w, w != 0) for w in matrices if bool((w == 0).any())]
 
     def keep(_: int) -> None:
         for weight, mask in pruned:

@@ -80,7 +80,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     drop = control.drop(model) if control else None
     if drop is not None:
         metrics["drop"] = drop
-    return Outcome(metrics, float_notes(options, wanted, left, drop))
+    return Outcome(metrics, float_notes(options, wanted, left, drop, control.metric if control else ""))
 
 
 def _arguments(

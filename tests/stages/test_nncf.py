@@ -135,10 +135,13 @@ def test_auto_keeps_the_worst_and_says_so(made: dict[str, Artifact], tmp_path: P
     assert kept.metrics["bytes"] > made["quantize"].metrics["bytes"]
 
 
-def test_a_layer_that_is_not_there_is_refused(made: dict[str, Artifact], tmp_path: Path) -> None:
+def test_a_layer_that_is_not_there_is_refused_and_so_are_all(made: dict[str, Artifact], tmp_path: Path) -> None:
     for stage, step in ((quantize_nncf, "convert"), (quantize_nncf_torch, "teacher")):
         with pytest.raises(ConfigError, match=r"no layer 'layers\.1\.dwon'; did you mean 'layers\.1\.down'"):
             run(stage, made[step], tmp_path / stage.__name__, made, **INT8, keep_float=["layers.1.dwon"])
+        every = [*layer_names(SHAPE), "layers.0.attention", "layers.1.attention"]
+        with pytest.raises(ConfigError, match=r"it names all layers, so nothing would be INT8"):
+            run(stage, made[step], tmp_path / f"{stage.__name__}.all", made, **INT8, keep_float=every)
 
 
 def test_layers_go_back_to_float_only_where_the_validation_split_loses_too_much(
@@ -173,6 +176,23 @@ def test_layers_go_back_to_float_only_where_the_validation_split_loses_too_much(
     assert back.notes[0].startswith("head, classifier went back to float, without SmoothQuant: agreement")
 
 
+def test_a_drop_is_that_of_the_tasks_headline_and_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.stages.quantize_nncf import AccuracyControl
+    from edgekit.stages.text.splits import TokenSplit
+
+    monkeypatch.setattr(AccuracyControl, "_compile", lambda control, values: values)
+    monkeypatch.setattr(
+        AccuracyControl, "_answer", lambda control, values, rows: [np.array([[values[row]]]) for row in rows]
+    )
+    options = quantize_nncf.Options(max_tokens=16, max_drop=0.6)
+    split = TokenSplit([[1], [2], [3]], np.array([[1], [2], [3]], np.float32), task="text_regression")
+    control = AccuracyControl([0.1, 0.2, 0.3], split, options)
+    drop = control.drop([0.1, 0.3, 0.2])
+    assert drop == pytest.approx(0.5), "Spearman's 1 - 6 * (1 + 1) / (3 * 8)"
+    (note,) = quantize_nncf.float_notes(options, [], [], drop, control.metric)
+    assert note == "no layer went back to float: spearman on the validation split drops by 0.5000"
+
+
 @pytest.fixture(scope="module")
 def sparse(made: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return run(
@@ -203,6 +223,23 @@ def test_training_with_roundings_ends_in_an_int8_ir_that_answers_alike(
     assert metrics["float_layers"] == []
     assert set(rows(trained)) == set(rows(made["quantize"]))
     assert metrics["bytes"] < 1.2 * made["quantize"].metrics["bytes"]
+
+
+def test_zeros_of_layers_stay_and_token_vectors_are_free() -> None:
+    import torch
+
+    from edgekit.stages.int8.qat_nncf import Steady
+
+    model = Steady(random_encoder(SHAPE))
+    up, word = model.encoder.layers[0].up.weight.data, model.encoder.word.weight.data
+    up[:5], word[:5] = 0, 0
+    keep = quantize_nncf_torch._keep_zeros(model)
+    for weight in (up, word):
+        weight += 1
+    keep(0)
+    assert torch.equal((up == 0).sum(dim=1), torch.tensor([40] * 5 + [0] * 59))
+    assert not bool((word == 0).any())
+    assert quantize_nncf_torch._keep_zeros(Steady(random_encoder(SHAPE))) is None
 
 
 def test_a_killed_training_with_roundings_goes_on_to_the_same_bytes(
