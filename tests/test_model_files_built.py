@@ -263,6 +263,26 @@ def test_what_is_quantised_already_is_refused(place: Path, net: tuple[Path, Path
             plan_from("int8-ptq", target, teachers=(str(path),), data=str(net[1]))
 
 
+def test_inputs_go_by_their_names_and_are_never_guessed() -> None:
+    from edgekit.ondevice.runtimes import openvino as runtime
+    from edgekit.stages.teacher_openvino import name_ports
+
+    library = runtime.library()
+    ops = library.opset13
+
+    def network() -> Any:
+        ports = [ops.parameter([1, 2], np.float32, name=name) for name in ("b", "a")]
+        return library.Model([ops.subtract(*ports)], ports)
+
+    named = network()
+    name_ports(named, ["a", "b"])
+    assert [port.any_name for port in named.inputs] == ["b", "a"]
+    with pytest.raises(StageError, match="inputs cannot be told apart: found a of a, c"):
+        name_ports(network(), ["a", "c"])
+    with pytest.raises(StageError, match="the model has inputs b, a; expected a"):
+        name_ports(network(), ["a"])
+
+
 def test_a_file_without_weights_is_refused_by_its_name(place: Path) -> None:
     import onnx
     from onnx import helper

@@ -17,7 +17,7 @@ from ..steps import Distort
 from ..tasks.image_classification import Examples, load, read_record, splits
 
 if TYPE_CHECKING:
-    from .images.models import ImageModel
+    from .images.models import ImageModel, Pixels
 
 ACCEPTS = "dataset"
 PRODUCES = "keras"
@@ -95,7 +95,9 @@ def _as_it_is(
         raise ConfigError(f"{file.path}: reads {list(model.input_shape[1:])}, the images are {list(wanted)}")
     if None in model.input_shape[1:]:
         model = _fixed(model, wanted)
-    possible = {name: how for name, how in FED.items() if wanted[2] == 3 or not name.startswith("imagenet")}
+    possible: dict[str, Pixels] = {
+        name: how for name, how in FED.items() if wanted[2] == 3 or not name.startswith("imagenet")
+    }
     if options.pixels not in ("auto", *possible):
         raise ConfigError(
             f"teacher.pixels: found {options.pixels}, which is for three channels, but the images have one; possible: "

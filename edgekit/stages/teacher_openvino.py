@@ -81,10 +81,10 @@ def name_ports(network: Any, names: list[str]) -> None:
     for port in network.inputs:
         known = {*port.get_names(), port.get_node().get_friendly_name()}
         matches.append([name for name in names if name in known or any(k.split(":")[0] == name for k in known)])
-    found = [match[0] for match in matches if match]
-    if found and sorted(found) != sorted(names):  # some by name, others by place: nobody knows which is which
-        raise StageError(f"the model's inputs cannot be told apart: found {', '.join(found)} of {', '.join(names)}")
-    for port, name in zip(network.inputs, found or names, strict=True):
+    matched = [match[0] for match in matches if match]
+    if matched and sorted(matched) != sorted(names):  # some by name, others by place: nobody knows which is which
+        raise StageError(f"the model's inputs cannot be told apart: found {', '.join(matched)} of {', '.join(names)}")
+    for port, name in zip(network.inputs, matched or names, strict=True):
         port.get_tensor().set_names({name})
     taken: set[str] = set()
     for place, port in enumerate(network.outputs):

@@ -43,6 +43,8 @@ _OF_SHAPES = {
     "Range", "Reshape", "Equal", "Where", "Expand", "Add", "Sub", "Mul", "Div", "Mod", "Identity", "Min", "Max",
     "MemcpyToHost", "MemcpyFromHost", "ReduceProd",
 }  # fmt: skip
+#: The version of a TensorRT that is not here.
+_NO_TENSORRT = "unknown"
 #: The library's severity that says errors and no warnings.
 _ERRORS = 3
 
@@ -75,8 +77,10 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def has_device(device: str, root: Path = Path("/")) -> bool:
-    """Whether the library was built for this device, and the device is here."""
+    """Whether the library was built for this device, and the device is here: a GPU, and TensorRT where it is asked."""
     built = PROVIDERS.get(device) in library().get_available_providers()
+    if device == "TENSORRT" and _tensorrt_version() == _NO_TENSORRT:
+        return False
     return built and (device == "CPU" or any((root / node).exists() for node in _GPU_NODES))
 
 
@@ -228,7 +232,7 @@ def _tensorrt_version() -> str:
     try:
         return str(ctypes.CDLL("libnvinfer.so.10").getInferLibVersion())
     except (OSError, AttributeError):
-        return "unknown"
+        return _NO_TENSORRT
 
 
 def precision_of(model: Path) -> str:

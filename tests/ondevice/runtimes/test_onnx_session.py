@@ -221,11 +221,16 @@ def test_texts_are_computed_in_batches_of_like_length(library: Library, tmp_path
     assert many([[]])[0].tolist() == [0, 1]
 
 
-def test_a_device_is_here_where_the_library_and_the_driver_are(library: Library, tmp_path: Path) -> None:
+def test_a_device_is_here_where_the_library_and_the_driver_are(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "dev").mkdir()
     assert not has_device("CUDA", tmp_path), "onnxruntime-gpu lists it on every machine"
     (tmp_path / "dev/nvidiactl").touch()
     assert has_device("CUDA", tmp_path) and has_device("TENSORRT", tmp_path)
+    with monkeypatch.context() as here:
+        here.setattr(onnx_session, "_tensorrt_version", lambda: "unknown")
+        assert has_device("CUDA", tmp_path) and not has_device("TENSORRT", tmp_path), "its library is not here"
     library.available = [CPU]
     assert not has_device("TENSORRT", tmp_path)
     assert has_device("CPU", tmp_path)
