@@ -204,6 +204,16 @@ def test_widths_that_the_model_does_not_have_are_refused_by_its_config(
         check_pruning([steps.Distill(), steps.Prune.model_validate(step)], tmp_path, None)
 
 
+def test_a_vocabulary_that_cannot_be_cut_is_refused_by_its_file(tmp_path: Path) -> None:
+    shape = Shape("bert", 100, 32, 16, 2, (LayerShape(4, 8, 64),) * 4, ("a", "b"))
+    (tmp_path / "config.json").write_text(json.dumps(shape.config()))
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
+    with pytest.raises(ConfigError, match=rf"^{path}: prune.vocabulary = 'corpus' knows WordPiece, not BPE; "):
+        check_pruning([steps.Distill(), steps.Prune(vocabulary="corpus")], tmp_path, None)
+    check_pruning([steps.Distill(), steps.Prune(ffn=0.5)], tmp_path, None)
+
+
 @pytest.mark.parametrize("value", [12, 4, 0, 0.0, -0.5, 1.5, "half"])
 def test_a_width_that_none_is_refused(value: object) -> None:
     with pytest.raises(ValidationError, match=r"such as 0\.67, or a width that is a multiple of 8|valid"):

@@ -13,17 +13,22 @@ from ...errors import ConfigError
 from ...shape import FAMILIES, LayerShape, Shape, read_config, read_shape
 from ...steps import Distill, Prune
 from ..learning.layers import chosen_layers, kept_count, kept_width
+from ..text.tokens import read_tokenizer
+from ..text.vocabulary import check_wordpiece
 from .budget import Costs, Counted, least_ratio
 
 
 def check_pruning(steps: Sequence[BaseModel], teacher: Path | None, student: Path | None) -> None:
-    """Refuse a prune step that does nothing, or widths that the model in these folders does not have.
+    """Refuse a prune step that does nothing, or what the model in these folders does not have: widths, word pieces.
 
     Without a teacher edgekit makes the model itself, and the step looks at it. Raises ConfigError.
     """
     for options in steps:
         if isinstance(options, Prune):
             check_prune(options)
+            model = student or teacher
+            if options.vocabulary == "corpus" and model and (model / "tokenizer.json").is_file():
+                check_wordpiece(read_tokenizer(model / "tokenizer.json"), str(model / "tokenizer.json"))
             shape = incoming_shape(steps, options, teacher, student)
             if shape:
                 check_widths(options, shape)

@@ -68,10 +68,8 @@ def kept_tokens(content: dict[str, Any], used: Collection[int], source: str) -> 
     vocabulary has both forms of each character, as BERT's has, a word that could be spelt still can. A token with
     a character that lacks a form stays too. Raises ConfigError naming `source` for another kind of tokenizer.
     """
+    check_wordpiece(content, source)
     model = content["model"]
-    kind = model.get("type")
-    if kind != "WordPiece":
-        raise ConfigError(f"{source}: prune.vocabulary = 'corpus' knows WordPiece, not {kind}; possible: 'keep'")
     prefix = model["continuing_subword_prefix"]
     vocab: dict[str, int] = model["vocab"]
     keep = set(used) | {token["id"] for token in content["added_tokens"]} | {vocab[model["unk_token"]]}
@@ -84,6 +82,13 @@ def kept_tokens(content: dict[str, Any], used: Collection[int], source: str) -> 
         if len(characters) == 1 or any(form not in vocab for form in forms):
             keep.add(number)
     return sorted(keep)
+
+
+def check_wordpiece(content: dict[str, Any], source: str) -> None:
+    """Raises ConfigError naming `source` for a tokenizer.json that cannot be cut down."""
+    kind = content["model"].get("type")
+    if kind != "WordPiece":
+        raise ConfigError(f"{source}: prune.vocabulary = 'corpus' knows WordPiece, not {kind}; possible: 'keep'")
 
 
 def prune_tokenizer(content: dict[str, Any], keep: list[int]) -> dict[str, Any]:
