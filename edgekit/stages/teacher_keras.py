@@ -95,15 +95,13 @@ def _as_it_is(
         raise ConfigError(f"{file.path}: reads {list(model.input_shape[1:])}, the images are {list(wanted)}")
     if None in model.input_shape[1:]:
         model = _fixed(model, wanted)
-    possible: dict[str, Pixels] = {
-        name: how for name, how in FED.items() if wanted[2] == 3 or not name.startswith("imagenet")
-    }
+    possible = {name: how for name, how in FED.items() if wanted[2] == 3 or not name.startswith("imagenet")}
     if options.pixels not in ("auto", *possible):
         raise ConfigError(
             f"teacher.pixels: found {options.pixels}, which is for three channels, but the images have one; possible: "
             f"auto, {', '.join(possible)}"
         )
-    fed = possible if options.pixels == "auto" else {options.pixels: possible[options.pixels]}
+    fed: dict[str, Pixels] = {**possible} if options.pixels == "auto" else {options.pixels: possible[options.pixels]}
     images = examples.images.astype(np.float32)
     counts = {name: _confusion(predict(ImageModel(model, how, labels), images), examples) for name, how in fed.items()}
     told_apart = {name: float(found.max(axis=1).sum() / found.sum()) for name, found in counts.items()}
