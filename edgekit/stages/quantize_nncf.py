@@ -83,23 +83,25 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     }
     if drop is not None:
         metrics["drop"] = drop
-    return Outcome(metrics, float_notes(options, wanted, left, drop, control.metric if control else ""))
+    return Outcome(metrics, float_notes(options, wanted, left, drop, control))
 
 
 def float_notes(
-    options: NncfQuantize, wanted: Sequence[str], left: Sequence[str], drop: float | None, metric: str
-) -> tuple[str, ...]:
-    """Which layers are not INT8, and why; `drop` is how much of `metric` that costs on the validation split."""
+    options: NncfQuantize, wanted: Sequence[str], left: Sequence[str], drop: float | None,
+    control: AccuracyControl | None,
+) -> tuple[str, ...]:  # fmt: skip
+    """Which layers are not INT8, and why; `drop` is what that costs by the control's metric."""
     notes = []
     if options.keep_float == "auto":
         limit = f"a signal-to-noise ratio of {options.keep_float_below_db:g} dB"
         found = f"stay in float, alone below {limit}" if wanted else f"no layer is below {limit} alone; all are INT8"
         notes.append(f"{', '.join(wanted)} {found}".strip())
-    if options.max_drop is not None and drop is not None:
-        back = [name for name in left if name not in wanted]
-        what = f"{', '.join(back)} went back to float, without SmoothQuant" if back else "no layer went back to float"
+    if options.max_drop is not None and drop is not None and control:
+        back = [name for name in left if name not in wanted and control.searched]
+        what = f"{', '.join(back)} went back to float" if back else "no layer went back to float"
+        what += ", without SmoothQuant" if control.searched else ""
         reached = "" if drop <= options.max_drop else f", which is more than max_drop {options.max_drop:g}"
-        notes.append(f"{what}: {metric} on the validation split drops by {drop:.4f}{reached}")
+        notes.append(f"{what}: {control.metric} on the validation split drops by {drop:.4f}{reached}")
     return tuple(notes)
 
 
@@ -129,6 +131,7 @@ class AccuracyControl:
 
     def __init__(self, exact: Any, validation: TokenSplit, options: NncfQuantize) -> None:
         self.exact, self.validation, self.options = exact, validation, options
+        self.searched = False
         self.metric = "agreement" if options.drop_metric == "agreement" else validation.metric
         self.rows = range(len(validation.token_ids))
         self._said = self._answer(self._compile(exact), self.rows)
@@ -140,7 +143,7 @@ class AccuracyControl:
 
     def restore(self, token_ids: list[list[int]], float_names: Sequence[str], job: Job) -> Any:
         """An INT8 model that keeps to `max_drop`, or the best that the search has found."""
-        nncf = library()
+        nncf, self.searched = library(), True
         plain = self.options.model_copy(update={"smooth_quant": "off"})
         known = arguments(plain, len(token_ids), float_names)
         texts = self.validation.token_ids

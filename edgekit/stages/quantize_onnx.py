@@ -80,7 +80,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     drop = control.drop(model) if control else None
     if drop is not None:
         metrics["drop"] = drop
-    return Outcome(metrics, float_notes(options, wanted, left, drop, control.metric if control else ""))
+    return Outcome(metrics, float_notes(options, wanted, left, drop, control))
 
 
 def _arguments(
@@ -110,7 +110,7 @@ class _Control(AccuracyControl):
 
     def restore(self, token_ids: list[list[int]], float_names: Sequence[str], job: Job) -> Any:
         """An INT8 model that keeps to `max_drop`, or the best that the search has found."""
-        nncf = library()
+        nncf, self.searched = library(), True
         plain = self.options.model_copy(update={"smooth_quant": "off"})
         known = _arguments(plain, len(token_ids), layers(self.exact), float_names)
         texts = self.validation.token_ids

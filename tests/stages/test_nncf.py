@@ -189,8 +189,11 @@ def test_a_drop_is_that_of_the_tasks_headline_and_named_so(monkeypatch: pytest.M
     control = AccuracyControl([0.1, 0.2, 0.3], split, options)
     drop = control.drop([0.1, 0.3, 0.2])
     assert drop == pytest.approx(0.5), "Spearman's 1 - 6 * (1 + 1) / (3 * 8)"
-    (note,) = quantize_nncf.float_notes(options, [], [], drop, control.metric)
+    (note,) = quantize_nncf.float_notes(options, [], ["layers.0.up"], drop, control)
     assert note == "no layer went back to float: spearman on the validation split drops by 0.5000"
+    control.searched = True
+    (note,) = quantize_nncf.float_notes(options, [], [], drop, control)
+    assert note.startswith("no layer went back to float, without SmoothQuant: spearman")
 
 
 @pytest.fixture(scope="module")
