@@ -36,6 +36,9 @@ def check_file(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, toolc
         raise PlanError(
             f"task tensors: is for a model's file and arrays that calibrate it; possible: --teacher {POSSIBLE}"
         )
+    if "architecture" in teacher.config:
+        raise PlanError(f"--teacher {teacher.name}: is no file with weights, and recipe {recipe.name} trains nothing; "
+                        f"possible: {POSSIBLE}, or recipe mobilenet-int8, which trains it on images")  # fmt: skip
     for step in recipe.stage:
         if step.step not in STEPS:
             raise PlanError(

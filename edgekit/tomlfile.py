@@ -75,6 +75,8 @@ def _fault(fault: ErrorDetails, owner: type[BaseModel] | None, key: str) -> str:
     if kind == "extra_forbidden":
         fields = [f.alias or name for name, f in owner.model_fields.items()] if owner else []
         return f"unknown key '{key}'{did_you_mean(key, fields)}"
+    if kind == "missing" and isinstance(fault["loc"][-1], int):  # of a row of values the last
+        return f"key '{key}': found {_short(fault['input'])}, expected {fault['loc'][-1] + 1} values"
     if kind == "missing":
         return f"key '{key}' is missing"
     if kind == "union_tag_invalid":

@@ -87,6 +87,7 @@ def test_what_does_not_fit_is_refused_in_one_line(data: Path, teacher: str, tmp_
     assert "width 1.5 and depth 1 are shares of the teacher's; possible: 1 at most" in said(
         "distill.student={architecture='teacher', width=1.5}", kind=ConfigError
     )
+    assert "key 'image_size': found [32], expected 2 values" in said("image_size=[32]", kind=ConfigError)
     assert "images have one teacher" in said(teachers=(teacher, teacher), data=str(data))
     assert "no such architecture; did you mean 'MobileNetV2'?" in said(
         kind=ConfigError, teachers=("keras:MobilenetV2",), data=str(data)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.arrayfiles import Header
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, PlanError
 from edgekit.inputs import resolve_data, resolve_model
 from edgekit.modelfiles import check_arrays, read_model_file
 from edgekit.tasks.tensors import ModelInput, fix_shape
@@ -200,3 +200,11 @@ def test_what_reads_a_file_is_part_of_its_steps_key(tmp_path: Path, monkeypatch:
     assert teacher().key != teacher(tensorflow="2").key
     missing = teacher(tf_keras=None)
     assert (missing.missing, missing.extra) == (("tf_keras",), "openvino,tflite")
+
+
+def test_an_architecture_is_no_model_to_quantise(tmp_path: Path) -> None:
+    from edgekit.cli.options import plan_from
+
+    np.save(tmp_path / "data.npy", np.zeros((9, 8), np.float32))
+    with pytest.raises(PlanError, match="--teacher keras:VGG16: is no file with weights, and recipe int8-ptq trains "):
+        plan_from("int8-ptq", "intel-cpu", teachers=("keras:VGG16",), data=str(tmp_path / "data.npy"))
