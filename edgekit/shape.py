@@ -166,11 +166,6 @@ def task_of(config: dict[str, Any]) -> str | None:
     return None
 
 
-def is_classifier(config: dict[str, Any]) -> bool:
-    """Whether a config.json is that of a fine-tuned sequence classifier, not of a base checkpoint."""
-    return answers_of(config) == "text"
-
-
 def answers_of(config: dict[str, Any]) -> Answers | None:
     """What a fine-tuned model answers for, by its config.json; None for a base checkpoint."""
     names = [str(name) for name in config.get("architectures") or ()]

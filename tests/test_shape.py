@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.shape import LayerShape, Shape, is_classifier, read_shape
+from edgekit.shape import LayerShape, Shape, answers_of, read_shape
 
 BERT = Shape("bert", 100, 24, 32, 2, (LayerShape(4, 6, 48),) * 3, ("no", "yes"))
 
@@ -32,7 +32,7 @@ def written(folder: Path, config: Any) -> Path:
 )
 def test_a_shape_survives_its_config(shape: Shape, tmp_path: Path) -> None:
     assert read_shape(written(tmp_path, shape.config())) == shape
-    assert is_classifier(shape.config())
+    assert answers_of(shape.config()) == "text"
     own = shape.config().get("edgekit", {})
     assert ("layers" in own) == (len(set(shape.layers)) > 1 or shape.hidden != 24)
     assert own.get("embedding") == shape.embedding

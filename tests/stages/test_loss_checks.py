@@ -210,6 +210,18 @@ def test_a_fresh_classifier_needs_a_loss_that_trains_it(
         check_losses([distill(alpha=1.0)], teachers, None, TOKENS)  # it starts with the teacher's own classifier
 
 
+def test_a_student_of_another_task_starts_with_a_fresh_classifier(tmp_path: Path) -> None:
+    def model(name: str, ending: str, *names: str) -> Path:
+        labels = {str(at): name for at, name in enumerate(names)}
+        return folder(tmp_path / name, 6, config={"architectures": [f"BertFor{ending}"], "id2label": labels})
+
+    spans = model("spans", "QuestionAnswering", "start", "end")
+    check_losses([distill(alpha=1.0)], [spans], model("other", "QuestionAnswering", "LABEL_0", "LABEL_1"), TOKENS)
+    for student in (model("texts", "SequenceClassification", "no", "yes"), folder(tmp_path / "base", 6)):
+        with pytest.raises(ConfigError, match="is no classifier with the teacher's labels"):
+            check_losses([distill(alpha=1.0)], [spans], student, TOKENS)
+
+
 def test_a_teacher_into_which_nobody_can_look(tmp_path: Path) -> None:
     teacher, student = folder(tmp_path / "teacher", 6, "roberta"), folder(tmp_path / "student", 4)
     with pytest.raises(ConfigError, match=r"distill.losses: angle: .* bert and distilbert only; found 'roberta' in"):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ...errors import ConfigError
-from ...shape import FAMILIES, is_classifier, label_names, read_config, read_shape
+from ...shape import FAMILIES, label_names, read_config, read_shape, task_of
 from ...steps import Distill, Losses, Prune
 from ..teacher_hf import SAMPLE_LAYERS
 from ..text.tokens import check_vocabulary, read_tokenizer
@@ -115,8 +115,9 @@ def _check_classifier(options: Distill, teachers: Sequence[Path], student: Path 
     if not student or options.alpha < 1 or "response" in options.losses.chosen:
         return
     own = read_config(student)
-    theirs = next((label_names(config) for config in map(read_config, teachers) if is_classifier(config)), None)
-    if not is_classifier(own) or label_names(own) != (theirs or label_names(own)):
+    theirs = next((config for config in map(read_config, teachers) if task_of(config)), own)
+    other_labels = label_names(own) != label_names(theirs) and task_of(own) != "question_answering"
+    if task_of(own) is None or task_of(own) != task_of(theirs) or other_labels:
         raise ConfigError(
             f"{options.step}.alpha: found 1, but {student} is no classifier with the teacher's labels, and of the "
             f"losses ({options.losses}) none trains one; possible: alpha below 1, or response among the losses"
