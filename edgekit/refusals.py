@@ -65,9 +65,9 @@ REFUSALS = (
     Refusal(
         targets=("g4dn-*", "gpu-host", "t4-host"),
         what="image classifiers on NVIDIA GPUs",
-        reason="they run ONNX, which edgekit does not make of the Keras models of recipe mobilenet-int8",
+        reason="they run ONNX, which edgekit does not make of the Keras models of image recipes",
         instead="intel-cpu or raspberrypi",
-        recipes=("mobilenet-int8",),
+        recipes=("mobilenet-int8", "resnet-int8"),
     ),
     Refusal(
         targets=("g4dn-*", "gpu-host", "t4-host"),

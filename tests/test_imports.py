@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "pt2file": {"errors"},
     "arrayfiles": {"errors"},
     "modelfiles": {"arrayfiles", "errors", "kerasfile", "onnxfile", "pt2file", "tasks"},
-    "filechecks": {"arrayfiles", "errors", "inputs", "lanes", "modelfiles", "recipe", "target"},
+    "filechecks": {"arrayfiles", "errors", "inputs", "lanes", "modelfiles", "onnxfile", "recipe", "target"},
     "store": {"artifact", "atomic", "errors"},
     "recipe": {"catalog", "errors", "steps", "tasks", "tomlfile"},
     "lanes": {"shape"},

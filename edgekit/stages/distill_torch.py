@@ -30,13 +30,13 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     Raises ConfigError for layers that the teacher does not have, for a student folder that cannot be used, and for
     losses that do not fit the two.
     """
+    from .learning.lesson import prepare_lesson
     from .learning.loop import train
-    from .learning.objective import make_objective, teacher_tokens
+    from .learning.objective import make_objective
     from .learning.trained import trained_metrics
     from .network.encoder import load_encoder, save_encoder
     from .network.hf_model import write_tokenizer
     from .network.shrink import keep_layers, keep_positions
-    from .text.more_texts import with_more_texts
     from .text.splits import read_split, read_texts
 
     folder = job.inputs.get("student")
@@ -62,11 +62,10 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         student = keep_positions(student, options.max_tokens)
     training, validation = (read_split(job, tokenizer, split) for split in ("train", "validation"))
     columns = Wanted(options.text_column, None, options.pair_column)
-    training, texts, told = with_more_texts(training, tokenizer, options, columns, job)
-    notes += told
-    teacher_ids = teacher_tokens(tokenizer, texts, options, job)
-    objective = make_objective(student, teacher_ids, training, options, job)
-    result = train(student, training, validation, options, job, student.shape.pad_id, objective=objective)
+    lesson = prepare_lesson(training, tokenizer, options, columns, job)
+    notes += lesson.notes
+    objective = make_objective(student, lesson.teacher_ids, lesson.rows, options, job)
+    result = train(student, lesson.rows, validation, options, job, student.shape.pad_id, objective=objective)
     save_encoder(student, job.work, path)
     notes += (f"the losses: {options.losses}",) if objective else ()
     return Outcome(trained_metrics(source, student, validation, result, job.work), notes)

@@ -70,13 +70,12 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     prune, for vocabulary = "corpus" with another tokenizer than WordPiece, for widths, budgets and losses that do not
     fit.
     """
-    from .learning.objective import teacher_tokens
+    from .learning.lesson import prepare_lesson
     from .learning.trained import trained_metrics
     from .network.encoder import load_encoder, save_encoder
     from .network.shrink import keep_positions
     from .pruning.cut import Way
-    from .pruning.rounds import Lesson, by_round, prune_in_rounds
-    from .text.more_texts import with_more_texts
+    from .pruning.rounds import by_round, prune_in_rounds
     from .text.splits import read_split
 
     check_prune(options)
@@ -98,9 +97,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     end = _end(options, model.shape)
     measure = _ratio(came, end, costs, options, job) if options.budget and options.budget[0] == "latency" else None
     way = Way(options, model.shape, 1.0, costs, measure)
-    recovery, texts, told = with_more_texts(training, tokenizer, options, Wanted(), job)
-    lesson = Lesson(training, recovery, teacher_tokens(tokenizer, texts, options, job))
-    model, rounds = prune_in_rounds(model, path, tokenizer, lesson, way, job)
+    lesson = prepare_lesson(training, tokenizer, options, Wanted(), job)
+    model, rounds = prune_in_rounds(model, path, tokenizer, training, lesson, way, job)
     save_encoder(model, job.work, path)
     validation = read_split(job, tokenizer, "validation")
     metrics = trained_metrics(source, model, validation, rounds[-1].result, job.work)
@@ -109,7 +107,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     if costs:
         metrics["budget"] = _spent(costs, model.shape, options, measure)
     losses = (f"the losses: {options.losses}",) if options.losses.need_teacher else ()
-    return Outcome(metrics, (*_notes(model.shape, rounds[-1].numbers, came, options, metrics), *told, *losses))
+    return Outcome(metrics, (*_notes(model.shape, rounds[-1].numbers, came, options, metrics), *lesson.notes, *losses))
 
 
 def _end(options: Options, start: Shape) -> Shape:

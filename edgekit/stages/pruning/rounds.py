@@ -12,6 +12,7 @@ from typing import Any
 from ...artifact import Job
 from ...atomic import write_bytes
 from ...shape import LayerShape
+from ..learning.lesson import Lesson
 from ..learning.loop import TrainResult, train
 from ..learning.objective import make_objective
 from ..network.encoder import Encoder, load_encoder, save_encoder
@@ -28,24 +29,13 @@ class Round:
     result: TrainResult
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """The training texts over which importance is scored, and those that the model recovers on.
-
-    `teacher_ids` are the teacher's token ids of the latter, where a loss looks into the teacher.
-    """
-
-    scored: Split
-    learnt: Split
-    teacher_ids: list[list[int]] | None
-
-
 def prune_in_rounds(
-    model: Encoder, tokenizer_file: Path, tokenizer: Any, lesson: Lesson, way: Way, job: Job
+    model: Encoder, tokenizer_file: Path, tokenizer: Any, training: Split, lesson: Lesson, way: Way, job: Job
 ) -> tuple[Encoder, list[Round]]:
     """The model at the end of the way, recovered, and how each round ended.
 
-    Each round trains for its part of the epochs, on batches in an order of its own.
+    Importance is scored over the `training` split; recovery is on the lesson's rows. Each round trains for its part of
+    the epochs, on batches in an order of its own.
     """
     options, count = way.options, way.options.rounds
     validation = read_split(job, tokenizer, "validation")
@@ -62,9 +52,9 @@ def prune_in_rounds(
         own = _of_round(job, number, count)
         job.progress(0, 1, "steps", "scoring what to keep" + (f", round {number} of {count}" if count > 1 else ""))
         on_way = replace(way, part=number / count)
-        model, numbers = cut(model, numbers, lesson.scored, on_way, own.checkpoints / "layers.json", own.progress)
-        objective = make_objective(model, lesson.teacher_ids, lesson.learnt, options, own)
-        result = train(model, lesson.learnt, validation, of_round, own, model.shape.pad_id, objective=objective)
+        model, numbers = cut(model, numbers, training, on_way, own.checkpoints / "layers.json", own.progress)
+        objective = make_objective(model, lesson.teacher_ids, lesson.rows, options, own)
+        result = train(model, lesson.rows, validation, of_round, own, model.shape.pad_id, objective=objective)
         rounds.append(Round(numbers, list(model.shape.layers), result))
         if number < count:
             _save(folder, model, rounds[-1], tokenizer_file)

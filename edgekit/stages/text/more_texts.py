@@ -24,28 +24,12 @@ from ..learning.checks import MASKS, check_words, no_mask
 from ..learning.loop import uses_bfloat16
 from ..learning.text_losses import unknown_labels
 from ..network.encoder import load_encoder, predict
-from .splits import Split, TokenSplit, read_texts
+from .splits import TokenSplit, read_texts
 from .tokens import Text, encode, load_tokenizer
 
 #: A word may become one of so many nearest ones (TinyBERT has 15 candidates).
 NEIGHBOURS = 15
 MASK = MASKS[0]
-
-
-def with_more_texts(
-    training: Split, tokenizer: Any, options: WeightedDistillation, columns: Wanted, job: Job
-) -> tuple[Split, Sequence[Text], tuple[str, ...]]:
-    """The training split with more texts where there are some, the texts that it holds then, and notes on them.
-
-    Answers by token are those of the texts as they are: such a split stays. Raises ConfigError as `find_more_texts`.
-    """
-    texts = read_texts(job, "train")
-    if not isinstance(training, TokenSplit):
-        return training, texts, ()
-    more, notes = find_more_texts(texts, tokenizer, options, columns, job)
-    if more:
-        training = add_texts(training, more, tokenizer, options, job)
-    return training, [*texts, *more], notes
 
 
 def find_more_texts(
