@@ -132,21 +132,26 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
                 inputs=roles,
             )
         )
-    teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model and not model.form]
-    student = inputs.student.path if inputs.student else None
-    check_texts(inputs, task, [step.options for step in steps])
-    check_losses([step.options for step in steps], teachers, student, recipe.max_tokens)
-    for step in steps:
-        if step.stage == "distill_keras":
-            check_image_losses(step.options)
-    check_pruning([step.options for step in steps], teachers[0] if teachers else None, student)
-    if task != "tensors":  # whose layers are known when its file is loaded
-        check_float_layers([step.options for step in steps], teachers[0] if teachers else None, student, lane.by_token)
-    check_blocks([step.options for step in steps], teachers[0] if teachers else None, student)
-    notes = effect_notes(
-        [step.options for step in steps], teachers[0] if teachers else None, student, target.runtime.name
-    )
+    notes = _check_models([step.options for step in steps], recipe, inputs, task, lane, target.runtime.name)
     return Plan(recipe, target, inputs, tuple(steps), task, notes)
+
+
+def _check_models(
+    options: Sequence[BaseModel], recipe: Recipe, inputs: Inputs, task: str, lane: Lane, runtime: str
+) -> tuple[str, ...]:
+    """Refuse steps that the user's models cannot take; notes on what they bring. Raises ConfigError or PlanError."""
+    teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model and not model.form]
+    teacher = teachers[0] if teachers else None
+    student = inputs.student.path if inputs.student else None
+    check_texts(inputs, task, options)
+    check_losses(options, teachers, student, recipe.max_tokens)
+    if task == "image_classification":
+        check_image_losses(options)
+    check_pruning(options, teacher, student)
+    if task != "tensors":  # whose layers are known when its file is loaded
+        check_float_layers(options, teacher, student, lane.by_token)
+    check_blocks(options, teacher, student)
+    return effect_notes(options, teacher, student, runtime)
 
 
 def find_task(recipe: Recipe, inputs: Inputs) -> str:

@@ -111,6 +111,22 @@ class Losses(StepOptions):
         return ", ".join(f"{name} {weight:g}" for name, weight in self.chosen.items())
 
 
+class WeightedDistillation(Distillation):
+    """Distillation by any weighted sum of losses.
+
+    loss = alpha * (sum of weight * loss) + (1 - alpha) * cross-entropy with the labels; `response` is T^2 * KL.
+    """
+
+    losses: Annotated[Losses, Field(description="weights; a loss that is not named has 0")] = Losses(response=1.0)
+
+    @field_validator("losses")
+    @classmethod
+    def _count(cls, losses: Losses, others: ValidationInfo) -> Losses:
+        if others.data.get("alpha") == 0 and losses.need_teacher:
+            raise ValueError("but alpha = 0 lets the labels alone count; expected alpha above 0")
+        return losses
+
+
 class Augment(StepOptions):
     """Changed copies of the training texts, on which the teacher's answers alone count."""
 
@@ -125,13 +141,9 @@ class Augment(StepOptions):
         return self
 
 
-class WeightedDistillation(Distillation):
-    """Distillation by any weighted sum of losses.
+class TextDistillation(WeightedDistillation):
+    """What only texts have of it: layers to compare, and words to change."""
 
-    loss = alpha * (sum of weight * loss) + (1 - alpha) * cross-entropy with the labels; `response` is T^2 * KL.
-    """
-
-    losses: Annotated[Losses, Field(description="weights; a loss that is not named has 0")] = Losses(response=1.0)
     layer_map: Annotated[
         Literal["uniform", "last"] | list[list[int]],
         Field(description="which teacher's layer teaches a student's: evenly, the last ones, or [student, teacher]"),
@@ -139,13 +151,6 @@ class WeightedDistillation(Distillation):
     augment: Annotated[
         Augment | None, Field(description="more texts to learn on: copies with masked and replaced words")
     ] = None
-
-    @field_validator("losses")
-    @classmethod
-    def _count(cls, losses: Losses, others: ValidationInfo) -> Losses:
-        if others.data.get("alpha") == 0 and losses.need_teacher:
-            raise ValueError("but alpha = 0 lets the labels alone count; expected alpha above 0")
-        return losses
 
     @field_validator("layer_map")
     @classmethod
@@ -192,7 +197,7 @@ class Distort(StepOptions):
     mix: Annotated[float, Field(ge=0, le=1, description="share of images that another one shines through")] = 0.0
 
 
-class Distill(WeightedDistillation):
+class Distill(TextDistillation):
     """Train a smaller student on what the teacher answers, and where asked for on what it computes on the way."""
 
     step: Literal["distill"] = "distill"
@@ -204,7 +209,7 @@ class Distill(WeightedDistillation):
     distort: Annotated[Distort | None, Field(description="of images: how training images are changed")] = None
 
 
-class Prune(WeightedDistillation):
+class Prune(TextDistillation):
     """Structured pruning: shapes shrink. Then recovery by distillation."""
 
     step: Literal["prune"] = "prune"

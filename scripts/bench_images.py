@@ -52,7 +52,7 @@ def variants(recipe: Path) -> dict[str, str]:
     stages = recipe.read_text(encoding="utf-8").split("[[stage]]")
     steps = [stage["step"] for stage in tomllib.loads(recipe.read_text(encoding="utf-8"))["stage"]]
     float_stages = [text for step, text in zip(steps, stages[1:], strict=True) if step != "quantize"]
-    head = stages[0].replace("min_retention", "min_retention = 0 #")
+    head = stages[0]
     convert = '\nstep = "convert"\nformat = "tflite"\n'
     return {
         "teacher-float": "[[stage]]".join([head, float_stages[0], convert]),
@@ -69,6 +69,7 @@ def build(name: str, recipe: str, given: argparse.Namespace) -> dict[str, Any]:
     out, _, _ = edgekit(
         "build", "--recipe", str(file), "--target", given.target, "--teacher", str(given.teacher),
         "--data", str(given.data), "--store", str(given.store), "--out", str(given.out), "--json",
+        "--set", "min_retention=0",
     )  # fmt: skip
     manifest: dict[str, Any] = json.loads(out)["manifest"]
     return manifest

@@ -7,6 +7,7 @@ Both loops train the same student on the same batches in the same precision, in 
 forward, loss, backward, optimizer. Edgekit's also looks at the validation split as often for each step as a build of
 the whole SST-2 does, keeps the best weights and writes checkpoints. With the folder of a bundle its build.json says
 which share of the build's seconds were no training: then the whole build ÷ its bare training follows.
+The teacher's answers count as training: a bare distillation needs them too.
 The last line is JSON.
 """
 

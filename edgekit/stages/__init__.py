@@ -9,6 +9,7 @@ A stage module provides, without importing any framework at its top:
     PRODUCES   the format that it makes
     USES       the distributions whose versions its result depends on ("torch", "nncf", …)
     EXTRA      the pip extra that installs them
+    USES_OF_FORM  where that hangs on the form of the user's model file: form -> (more distributions, extra)
     Options    a frozen pydantic model: the recipe's step, plus what the target alone knows
     run(source, options, job) -> Outcome
 """

@@ -60,8 +60,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         metrics={
             "clusters": options.clusters,
             "sparsity": zeros,
-            f"validation_{splits[1].metric}_untrained": result.start_accuracy,
-            f"validation_{splits[1].metric}": result.best_accuracy,
+            f"validation_{splits[1].metric}_untrained": result.start_score,
+            f"validation_{splits[1].metric}": result.best_score,
             "steps": result.step,
             "best_step": result.best_step,
             "int8_deflated_bytes_before": bytes_before,

@@ -58,7 +58,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         {
             **own,
             **{f"{name}_before": source.metrics.get(name) for name in own},
-            "validation_accuracy_untrained": result.start_accuracy,
+            "validation_accuracy_untrained": result.start_score,
             "steps": result.step,
             "best_step": result.best_step,
         },

@@ -44,9 +44,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     read_config(origin.parent)  # a folder without one is no model's, whatever else it lacks
     write_tokenizer(origin.parent, path)
     tokenizer = load_tokenizer(path, options.max_tokens)
-    texts = read_texts(job, "train")
     if folder:
-        theirs, separator = read_config(source.path), separator_of(texts, tokenizer, origin)
+        theirs, separator = read_config(source.path), separator_of(read_texts(job, "train"), tokenizer, origin)
         student = load_encoder(folder, job.seed, label_names(theirs), answers_of(theirs), separator, problem_of(theirs))
         notes: tuple[str, ...] = ()
     else:

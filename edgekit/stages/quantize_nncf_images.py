@@ -10,9 +10,10 @@ from pydantic import Field
 
 from ..artifact import Artifact, Job, Outcome
 from ..ondevice.runtimes import openvino as runtime
-from ..steps import Positive, StepOptions
+from ..steps import Positive
 from ..tasks.image_classification import INPUT
 from .convert_openvino import ir_bytes, save_ir
+from .int8.nncf_words import OfProcessor, library
 
 ACCEPTS = "ir"
 PRODUCES = "ir"
@@ -20,7 +21,7 @@ USES = ("openvino", "nncf", "tensorflow", "tf_keras")
 EXTRA = "images"
 
 
-class Options(StepOptions):
+class Options(OfProcessor):
     """The recipe's words for calibration, and what the target knows of its processor."""
 
     step: str = "quantize"
@@ -29,20 +30,12 @@ class Options(StepOptions):
     bias_correction: Annotated[
         Literal["fast", "accurate", "off"] | None, Field(description="biases take up the mean error of INT8")
     ] = None
-    target_device: Annotated[
-        Literal["ANY", "CPU", "CPU_SPR", "GPU", "NPU"], Field(description="whose quantisation rules NNCF follows")
-    ] = "ANY"
-    overflow_fix: Annotated[
-        Literal["enable", "disable", "first_layer"],
-        Field(description="enable: half the range of the weights, for CPUs without VNNI, whose 16-bit sums overflow"),
-    ] = "first_layer"
 
 
 def run(source: Artifact, options: Options, job: Job) -> Outcome:
     """Write the INT8 IR. A model that was trained with rounding gets its ranges anew: NNCF's are the plugin's own."""
     from .images.export import calibration_images
     from .images.models import load_model
-    from .int8.nncf_words import library
 
     nncf, core = library(), runtime.library().Core()
     network = core.read_model(source.path / "model.xml")

@@ -54,8 +54,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     result = Trainer(model, twin, splits, options, job, shape.pad_id, settle, after_step=keep).run()
     save_twin(twin, shape, job.work, source.path / "tokenizer.json")
     metrics = {
-        f"validation_{splits[1].metric}_untrained": result.start_accuracy,
-        f"validation_{splits[1].metric}": result.best_accuracy,
+        f"validation_{splits[1].metric}_untrained": result.start_score,
+        f"validation_{splits[1].metric}": result.best_score,
         "steps": result.step,
         "best_step": result.best_step,
         "float_layers": list(kept),

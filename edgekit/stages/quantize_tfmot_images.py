@@ -46,8 +46,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     save_model(model, job.work)
     after = sum(int((own.numpy() == 0).sum()) for own, _ in rounded.pairs if "kernel" in own.name)
     metrics: dict[str, Any] = {
-        "validation_accuracy": result.best_accuracy,
-        "validation_accuracy_untrained": result.start_accuracy,
+        "validation_accuracy": result.best_score,
+        "validation_accuracy_untrained": result.start_score,
         "steps": result.step,
         "best_step": result.best_step,
         "zero_weights_before": zeros,

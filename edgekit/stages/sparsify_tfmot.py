@@ -62,8 +62,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     return Outcome(
         metrics={
             "sparsity": reached,
-            f"validation_{splits[1].metric}_before": result.start_accuracy,
-            f"validation_{splits[1].metric}": result.best_accuracy,
+            f"validation_{splits[1].metric}_before": result.start_score,
+            f"validation_{splits[1].metric}": result.best_score,
             "steps": result.step,
             "best_step": result.best_step,
             "int8_deflated_bytes_before": before,

@@ -67,8 +67,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     return Outcome(
         {
             "sparsity": reached,
-            "validation_accuracy_before": result.start_accuracy,
-            "validation_accuracy": result.best_accuracy,
+            "validation_accuracy_before": result.start_score,
+            "validation_accuracy": result.best_score,
             "steps": result.step,
             "best_step": result.best_step,
             "int8_deflated_bytes_before": before,

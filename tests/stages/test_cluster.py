@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import SHAPE, make_job, random_encoder, write_inputs, write_twin
+from tiny_models import make_job
 
 from edgekit.artifact import Artifact, Outcome
 from edgekit.stages import cluster_tfmot, quantize_tflite, quantize_tfmot, sparsify_tfmot
@@ -19,17 +19,6 @@ pytestmark = [
 ]
 
 TRAIN = {"max_tokens": 12, "epochs": 1.0, "batch_size": 16, "learning_rate": 1e-3}
-
-
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    return write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def source(earlier: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    folder = tmp_path_factory.mktemp("source") / "keras"
-    return write_twin(folder, random_encoder(SHAPE), earlier["teacher"].path / "tokenizer.json")
 
 
 def made(outcome: Outcome, work: Path) -> Artifact:

@@ -22,17 +22,6 @@ from edgekit.stages import quantize_tflite
 TEXTS = random_texts([1, 3, 4, 4, 2, 8, 7])
 
 
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    return write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def source(earlier: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    folder = tmp_path_factory.mktemp("source") / "keras"
-    return write_twin(folder, random_encoder(SHAPE), earlier["teacher"].path / "tokenizer.json")
-
-
 def quantize(source: Artifact, work: Path, earlier: dict[str, Artifact], **options: Any) -> tuple[Path, Outcome]:
     job = make_job(work, earlier)
     outcome = quantize_tflite.run(source, quantize_tflite.Options(buckets=(8,), **options), job)

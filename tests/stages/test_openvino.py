@@ -25,7 +25,6 @@ from edgekit.ondevice import verify
 from edgekit.ondevice.errors import OnDeviceError
 from edgekit.ondevice.infer import Predictor
 from edgekit.stages import convert_openvino, quantize_nncf, sparsify_nncf, validate
-from edgekit.stages.int8.calibration import calibration_rows
 from edgekit.stages.int8.layer_noise import Noise
 
 ROOT = Path(__file__).parents[2]
@@ -475,19 +474,3 @@ def test_sparsity_is_what_was_asked_for_and_survives_training(made: dict[str, Ar
     assert model.layers[0].up.weight.flatten()[largest] != 0
     moved = (model.layers[0].up.weight - before.layers[0].up.weight)[model.layers[0].up.weight != 0]
     assert bool((moved != 0).any()), "nothing was trained"
-
-
-def test_calibration_texts_have_every_label_and_all_lengths() -> None:
-    random = np.random.default_rng(0)
-    lengths, labels = random.integers(2, 60, 5000), (random.random(5000) < 0.1).astype(np.int64)
-    rows = calibration_rows(lengths, labels, 300, seed=1)
-    assert len(rows) == len(set(rows)) == pytest.approx(300, abs=2)
-    assert labels[rows].mean() == pytest.approx(labels.mean(), abs=0.01)
-    assert np.quantile(lengths[rows], [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(lengths, [0.1, 0.5, 0.9]), abs=2)
-    assert rows == calibration_rows(lengths, labels, 300, seed=1) != calibration_rows(lengths, labels, 300, seed=2)
-
-
-def test_few_texts_are_all_taken_and_a_rare_label_is_never_left_out() -> None:
-    labels = np.array([0] * 99 + [1])
-    assert calibration_rows(np.arange(100), labels, 300, seed=0) == list(range(100))
-    assert 99 in calibration_rows(np.arange(100), labels, 10, seed=0)

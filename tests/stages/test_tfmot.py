@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from tiny_models import SHAPE, artifact, make_job, random_encoder, write_inputs, write_twin
+from tiny_models import artifact, make_job
 
 from edgekit.artifact import Artifact, Job, Outcome
 from edgekit.stages import cluster_tfmot, quantize_tflite, quantize_tfmot, sparsify_tfmot
@@ -25,18 +25,6 @@ pytestmark = [
 
 SPARSIFY = {"max_tokens": 12, "epochs": 4.0, "batch_size": 16, "learning_rate": 3e-3, "evaluations": 2}
 QUANTIZE = {"method": "qat", "max_tokens": 12, "epochs": 1.0, "batch_size": 16, "learning_rate": 1e-3}
-
-
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    return write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def source(earlier: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The teacher's own twin."""
-    folder = tmp_path_factory.mktemp("source") / "keras"
-    return write_twin(folder, random_encoder(SHAPE), earlier["teacher"].path / "tokenizer.json")
 
 
 def sparsify(source: Artifact, job: Job, **options: Any) -> Outcome:
@@ -222,7 +210,7 @@ def test_a_start_below_zero_is_not_measured_again_when_a_training_goes_on(tmp_pa
         Counting([weight], [weight], {"weight": weight}, 24, options, job).run()
     job = replace(job, progress=lambda done, total, unit, note: None)
     result = Counting([weight], [weight], {"weight": weight}, 24, options, job).run()
-    assert result.start_accuracy == pytest.approx(-0.9)
+    assert result.start_score == pytest.approx(-0.9)
     assert (result.step, result.best_step, float(weight[0, 0])) == (6, 6, 6.0)
 
 

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel
 
 from ...errors import ConfigError
-from ...steps import WeightedDistillation
+from ...steps import Student, WeightedDistillation
 
 #: The losses that images have; the others compare tokens.
 POSSIBLE = ("response", "hidden", "similarity")
 
 
-def check_losses(options: BaseModel) -> None:
-    """Refuse what only texts have, and a student that would be larger than the teacher it is made of.
+def check_losses(steps: Sequence[BaseModel]) -> None:
+    """Refuse losses that only texts have, and a student that would be larger than the teacher it is made of.
 
     Raises ConfigError.
     """
-    if not isinstance(options, WeightedDistillation):
-        return
-    student = getattr(options, "student", None)
+    for options in steps:
+        if isinstance(options, WeightedDistillation):
+            _check_student(getattr(options, "student", None))
+            _check_losses(options)
+
+
+def _check_student(student: Student | None) -> None:
     if student and student.architecture == "teacher" and max(student.width, student.depth) > 1:
         raise ConfigError(
             f"distill.student: width {student.width:g} and depth {student.depth:g} are shares of the teacher's; "
             "possible: 1 at most, or another architecture"
         )
-    if "layer_map" in options.model_fields_set:
-        raise ConfigError("distill.layer_map: texts have it; maps of images are compared where they are of one size")
+
+
+def _check_losses(options: WeightedDistillation) -> None:
     others = [name for name in options.losses.chosen if name not in POSSIBLE]
     if others:
         raise ConfigError(

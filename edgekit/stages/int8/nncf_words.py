@@ -8,16 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ...ondevice.runtimes import openvino as runtime
-from ...steps import Quantize
+from ...steps import Quantize, StepOptions
 
 
-class NncfQuantize(Quantize):
-    """The recipe's step, and what the target knows of its processor."""
+class OfProcessor(StepOptions):
+    """What the target knows of its processor."""
 
-    max_tokens: int
-    activations: Annotated[Literal["auto", "static"], Field(description="NNCF fixes ranges over calibration texts")] = (
-        "auto"
-    )
     target_device: Annotated[
         Literal["ANY", "CPU", "CPU_SPR", "GPU", "NPU"], Field(description="whose quantisation rules NNCF follows")
     ] = "ANY"
@@ -25,6 +21,15 @@ class NncfQuantize(Quantize):
         Literal["enable", "disable", "first_layer"],
         Field(description="enable: half the range of the weights, for CPUs without VNNI, whose 16-bit sums overflow"),
     ] = "first_layer"
+
+
+class NncfQuantize(OfProcessor, Quantize):
+    """The recipe's step, and what the target knows of its processor."""
+
+    max_tokens: int
+    activations: Annotated[Literal["auto", "static"], Field(description="NNCF fixes ranges over calibration texts")] = (
+        "auto"
+    )
 
 
 def library() -> Any:

@@ -1,6 +1,6 @@
 """The training loop of everything that is trained in Keras, whatever it is fed; resumable, the same bytes each time.
 
-It means by every option what `training`, its counterpart in PyTorch, means by it, but always computes in float32.
+It means by every option what `learning.loop`, its counterpart in PyTorch, means by it, but always computes in float32.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,24 +19,11 @@ from ...artifact import Job
 from ...atomic import write_bytes
 from ...errors import StageError
 from ...steps import Training
+from ..learning.schedule import CHECKPOINT_SECONDS, CLIP_NORM, Progress, learning_rate
 from .framework import import_keras
 
-CHECKPOINT_SECONDS = 30.0
-CLIP_NORM = 1.0
 #: A schedule needs a beginning and an end, however little data there is.
 LEAST_STEPS = 4
-
-
-@dataclass
-class Progress:
-    """Where a training stands, and in the end how it went. Accuracies are those of the validation split."""
-
-    step: int = 0
-    best_step: int = -1
-    best_accuracy: float = -1.0
-    best_loss: float = math.inf
-    start_accuracy: float | None = None
-    without_gain: int = 0
 
 
 def planned_steps(samples: int, options: Training) -> int:
@@ -54,7 +41,7 @@ def prepare(seed: int) -> None:
 class Loop(ABC):
     """Trains `trainable` variables and leaves the best ones in `kept`, by name.
 
-    What is called accuracy here is the task's headline, `metric`.
+    A score is that of the task's headline, `metric`.
 
     AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): linear warm-up, then linear decay to 0; only variables of two
     dimensions or more decay. `state` is all that a step changes beside the optimizer. Only evaluations from step
@@ -90,21 +77,21 @@ class Loop(ABC):
 
     @abstractmethod
     def measure(self) -> tuple[float, float]:
-        """Accuracy and loss of what would be kept now, on the validation split."""
+        """Score and loss of what would be kept now, on the validation split."""
 
     def run(self) -> Progress:
         """Train to the end, or until `patience` evaluations bring nothing, from the checkpoint if there is one."""
         at = self._resume()
-        if at.start_accuracy is None:
-            at.start_accuracy, _ = self._evaluate(at)
+        if at.start_score is None:
+            at.start_score = self._evaluate(at)
         saved = time.monotonic()
         for rows in self._rows(at.step):
             if at.without_gain >= self.options.patience:
                 break
             loss = self._step(at.step, rows)
             at.step += 1
-            accuracy = f", {self.metric} {at.best_accuracy:.4f}" if at.best_step >= 0 else ""
-            self.job.progress(at.step, self.total, "steps", f"loss {loss:.3f}{accuracy}")
+            score = f", {self.metric} {at.best_score:.4f}" if at.best_step >= 0 else ""
+            self.job.progress(at.step, self.total, "steps", f"loss {loss:.3f}{score}")
             evaluated = at.step % self.between == 0 or at.step == self.total
             if evaluated:
                 self._evaluate(at)
@@ -128,25 +115,18 @@ class Loop(ABC):
         self.optimizer.apply_gradients(zip(gradients, self.trainable, strict=True))
 
     def _step(self, step: int, rows: np.ndarray[Any, Any]) -> float:
-        warm = self.options.warmup * self.total
-        share = (step + 1) / warm if step < warm else (self.total - step) / (self.total - warm)
-        self.optimizer.learning_rate.assign(self.options.learning_rate * min(1.0, share))
+        self.optimizer.learning_rate.assign(learning_rate(step, self.total, self.options))
         loss = float(self.train_step(step, rows))
         if not math.isfinite(loss):
             raise StageError(f"training: the loss is {loss} at step {step + 1}; a smaller learning_rate may help")
         return loss
 
-    def _evaluate(self, at: Progress) -> tuple[float, float]:
-        """Accuracy and loss on the validation split; keeps the weights if they count and were never better."""
-        accuracy, loss = self.measure()
-        if at.step < self.counts_from:
-            return accuracy, loss
-        if (accuracy, -loss) > (at.best_accuracy, -at.best_loss):
-            at.best_accuracy, at.best_loss, at.best_step, at.without_gain = accuracy, loss, at.step, 0
+    def _evaluate(self, at: Progress) -> float:
+        """The score on the validation split; keeps the weights if they count and were never better."""
+        score, loss = self.measure()
+        if at.step >= self.counts_from and at.is_best(score, loss):
             self.best = {name: np.array(variable) for name, variable in self.kept.items()}
-        else:
-            at.without_gain += 1
-        return accuracy, loss
+        return score
 
     def _save(self, at: Progress) -> None:
         """Write the checkpoint: one safetensors file with all that changes, the best weights and the progress."""

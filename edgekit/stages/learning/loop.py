@@ -22,11 +22,9 @@ from ..network.encoder import predict
 from ..text.splits import Split
 from ..text.tokens import pad, training_batches
 from ..text.windows import WindowSplit
+from .schedule import CHECKPOINT_SECONDS, CLIP_NORM, Progress, learning_rate
 from .text_losses import by_text_loss
 from .token_losses import by_token_loss
-
-CHECKPOINT_SECONDS = 30.0
-CLIP_NORM = 1.0
 
 #: Flags in /proc/cpuinfo of CPUs that multiply in bfloat16. Measured on a Zen 4 core with avx512_bf16, 3 layers of
 #: 384, batches of 64 texts of 13 tokens: training 1.9 times as fast as in float32, inference twice; others emulate it.
@@ -47,18 +45,6 @@ class TrainResult:
     best_score: float
     best_loss: float
     stopped_early: bool
-
-
-@dataclass
-class _Progress:
-    """Where a training stands; all that a checkpoint must say besides the tensors."""
-
-    step: int = 0
-    best_step: int = -1
-    best_score: float = -1.0
-    best_loss: float = math.inf
-    start_score: float = 0.0
-    without_gain: int = 0
 
 
 def computes_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -127,9 +113,8 @@ class _Loop:
 
     def run(self) -> TrainResult:
         at = self._resume()
-        if at.best_step < 0:
-            self._evaluate(at)
-            at.start_score = at.best_score
+        if at.start_score is None:
+            at.start_score = self._evaluate(at)
         saved = time.monotonic()
         loss = math.nan
         for rows in self._batches(at.step):
@@ -171,10 +156,8 @@ class _Loop:
         """One optimizer step; answers the loss. The seed of its dropout is its own, so a resumed run is the same."""
         torch.manual_seed(self.job.seed * 1_000_003 + step)
         self.model.train()
-        warm = self.options.warmup * self.total
-        share = (step + 1) / warm if step < warm else (self.total - step) / (self.total - warm)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * min(1.0, share)
+            group["lr"] = learning_rate(step, self.total, self.options)
         ids, mask = (torch.from_numpy(x) for x in pad([self.training.token_ids[row] for row in rows], self.pad_id))
         if self.objective:
             loss = self.objective(self.model, ids, mask, rows)
@@ -199,21 +182,19 @@ class _Loop:
             return by_token_loss(logits, split, rows, self.options, weight or 1.0)
         return by_text_loss(logits, split, rows, self.options, weight or 1.0)
 
-    def _evaluate(self, at: _Progress) -> None:
-        """Look at the validation split and keep the parameters if it was never better."""
+    def _evaluate(self, at: Progress) -> float:
+        """The score on the validation split; keeps the parameters if it was never better."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             logits = predict(self.model, self.validation.token_ids, pad_id=self.pad_id)
         score = self.validation.score(logits)[self.validation.metric]
         rows = np.arange(len(self.validation.token_ids))
         by_row = self.validation.padded(logits) if isinstance(self.validation, WindowSplit) else logits
         loss = float(self._loss(torch.from_numpy(by_row), self.validation, rows))
-        if (score, -loss) > (at.best_score, -at.best_loss):
-            at.best_score, at.best_loss, at.best_step, at.without_gain = score, loss, at.step, 0
+        if at.is_best(score, loss):
             self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
-        else:
-            at.without_gain += 1
+        return score
 
-    def _save(self, at: _Progress) -> None:
+    def _save(self, at: Progress) -> None:
         """Write the checkpoint: one safetensors file with parameters, optimizer, best parameters and progress."""
         from safetensors.torch import save
 
@@ -225,16 +206,16 @@ class _Loop:
                 tensors[f"{key}.{name}"] = value
         write_bytes(self.checkpoint, save(tensors, metadata={"progress": json.dumps(asdict(at))}))
 
-    def _resume(self) -> _Progress:
+    def _resume(self) -> Progress:
         """Take up the checkpoint, if there is one. A damaged one is left aside: it was only a short cut."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.checkpoint, framework="pt") as file:
-                at = _Progress(**json.loads(file.metadata()["progress"]))
+                at = Progress(**json.loads(file.metadata()["progress"]))
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (FileNotFoundError, SafetensorError):
-            return _Progress()
+            return Progress()
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"model.{name}"])

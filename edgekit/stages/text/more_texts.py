@@ -17,7 +17,7 @@ from ...artifact import Job
 from ...atomic import write_bytes
 from ...errors import ConfigError
 from ...shape import FAMILIES, label_names, read_config
-from ...steps import Augment, WeightedDistillation
+from ...steps import Augment, TextDistillation
 from ...tables import read_table
 from ...tasks.columns import Wanted, unlabelled_texts
 from ..learning.checks import MASKS, check_words, no_mask
@@ -33,7 +33,7 @@ MASK = MASKS[0]
 
 
 def find_more_texts(
-    texts: Sequence[Text], tokenizer: Any, options: WeightedDistillation, columns: Wanted, job: Job
+    texts: Sequence[Text], tokenizer: Any, options: TextDistillation, columns: Wanted, job: Job
 ) -> tuple[list[Text], tuple[str, ...]]:
     """Texts besides the training `texts`, and a note on them; `tokenizer` is the student's.
 
@@ -89,7 +89,7 @@ def _parts(text: Text) -> Sequence[str]:
 
 
 def add_texts(
-    training: TokenSplit, more: Sequence[Text], tokenizer: Any, options: WeightedDistillation, job: Job
+    training: TokenSplit, more: Sequence[Text], tokenizer: Any, options: TextDistillation, job: Job
 ) -> TokenSplit:
     """The training split with more texts, their labels unknown; the teachers' answers are computed here."""
     assert training.teacher_logits is not None
@@ -180,7 +180,7 @@ def _changed(text: str, encoding: Any, near: dict[int, list[str]], options: Augm
 
 
 def _answers(
-    texts: Sequence[Text], max_tokens: int, options: WeightedDistillation, job: Job
+    texts: Sequence[Text], max_tokens: int, options: TextDistillation, job: Job
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The mean of the teachers' logits; kept beside the checkpoint, for a step that is taken up again."""
     file = job.checkpoints / "more_logits.npy"
