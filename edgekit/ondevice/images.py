@@ -84,8 +84,8 @@ def unpack(given: Mapping[str, Any]) -> Array:
 class Pixels:
     """Turns pixels into a model's input tensor, by the manifest's `input` table.
 
-    value = pixel * scale + offset of its channel; a quantised input holds value / step + zero_point. Both come from a
-    table with an entry for each of the 256 values of a pixel, so preparing an image is one lookup.
+    value = pixel * scale + offset of its channel; a quantised input holds value / step + zero_point. Both come from
+    tables with an entry for each of the 256 values of a pixel: one where all channels have the same, else one each.
     """
 
     def __init__(self, table: Mapping[str, Any]) -> None:
@@ -102,16 +102,24 @@ class Pixels:
                 values = values.clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
         except (KeyError, TypeError, ValueError) as error:
             raise OnDeviceError(f"manifest.json: input: {error}; copy the bundle again") from None
-        self._table: Array = np.ascontiguousarray(np.broadcast_to(values, (256, self.shape[2])).astype(dtype))
-        self._plain = dtype == np.uint8 and bool((self._table == np.arange(256)[:, None]).all())
-        self._plain = self._plain and list(self._order) == sorted(self._order)
-        self._channels = np.arange(self.shape[2])
+        columns = np.broadcast_to(values, (256, self.shape[2])).astype(dtype).T
+        alike = bool((columns == columns[0]).all())
+        self._tables = [np.ascontiguousarray(column) for column in (columns[:1] if alike else columns)]
+        self._in_order = list(self._order) == sorted(self._order)
+        self._plain = dtype == np.uint8 and alike and bool((self._tables[0] == np.arange(256)).all())
 
     def prepare(self, pixels: Array) -> dict[str, Array]:
         """The feed for pixels uint8 [height, width, channels]. Raises OnDeviceError for another size."""
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             found, wanted = (" x ".join(map(str, shape)) for shape in (pixels.shape, self.shape))
             raise OnDeviceError(f"image: found {pixels.dtype} {found}, the model reads uint8 {wanted}")
+        if not self._in_order:
+            pixels = pixels[..., self._order]
         if self._plain:
             return {self.name: pixels[None]}
-        return {self.name: self._table[pixels[..., self._order], self._channels][None]}
+        if len(self._tables) == 1:
+            return {self.name: self._tables[0].take(pixels)[None]}
+        fed = np.empty((1, *self.shape), self._tables[0].dtype)
+        for channel, table in enumerate(self._tables):
+            fed[0, ..., channel] = table.take(pixels[..., channel])
+        return {self.name: fed}

@@ -33,8 +33,8 @@ def test_plain_pixels_are_handed_over_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_pixels_are_scaled_ordered_and_quantised(order: str) -> None:
-    scale, offset = [0.017, 0.018, 0.019], [-2.1, -2.0, -1.8]
+@pytest.mark.parametrize(("scale", "offset"), [([0.017, 0.018, 0.019], [-2.1, -2.0, -1.8]), ([0.0175], [-2.0])])
+def test_pixels_are_scaled_ordered_and_quantised(order: str, scale: list[float], offset: list[float]) -> None:
     step, zero_point = 0.0187, -3
     table = {
         **TABLE, "order": order, "scale": scale, "offset": offset, "dtype": "int8",
