@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import hub
-from .arrayfiles import find_files
 from .errors import ConfigError
-from .kerasfile import read_checked
 from .modelfiles import FORMS, POSSIBLE, read_model_file
+from .modelfiles.arrays import find_files
+from .modelfiles.keras import read_checked
 from .shape import HEADS, answers_of, label_names, read_config, task_of
 from .tables import TAGGED, check_format, find_splits, read_table
 from .tasks.columns import FOUND, Wanted, unlabelled_texts

@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from .checks.files import check_data, check_file
+from .checks.images import ARCHITECTURE, check_images, image_words
+from .checks.texts import check_texts
 from .errors import ConfigError, PlanError, did_you_mean
-from .filechecks import check_data, check_file
-from .imagechecks import ARCHITECTURE, check_images, image_words
 from .inputs import Inputs
 from .lanes import LANES, RUNTIME_DEVICES, RUNTIME_FORMATS, RUNTIME_PACKAGES, Lane, Toolchain
 from .ondevice.tasks import device_needs
@@ -31,7 +32,6 @@ from .stages.pruning.checks import check_pruning
 from .stages.pruning.sparsity_effect import check_blocks, effect_notes
 from .steps import IMAGE_KEYS, Convert, Distill, Prune, Quantize, StepOptions
 from .target import Target
-from .textchecks import check_texts
 
 #: The stages that always compute in the target's runtime.
 RUN_THERE = ("validate", "teacher_litert_torch", "teacher_tflite")

@@ -87,8 +87,8 @@ def plan_from(
     """The Plan that these options ask for. Raises ConfigError and PlanError."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from ..checks.images import ARCHITECTURE, resolve_architecture, resolve_images
     from ..errors import ConfigError
-    from ..imagechecks import ARCHITECTURE, resolve_architecture, resolve_images
     from ..inputs import Inputs, resolve_data, resolve_model, resolve_unlabelled
     from ..tasks.columns import Wanted
 

@@ -13,9 +13,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from ..arrayfiles import LONE, Array, read_arrays
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
+from ..modelfiles.arrays import LONE, Array, read_arrays
 from ..steps import StepOptions
 from ..tasks.tensors import LABELS, SCHEMA, ModelInput, fix_shape
 

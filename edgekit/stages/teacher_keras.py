@@ -12,7 +12,7 @@ from pydantic import Field
 from .. import steps
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError
-from ..kerasfile import KerasFile, read_keras_file
+from ..modelfiles.keras import KerasFile, read_keras_file
 from ..steps import Distort
 from ..tasks.image_classification import Examples, load, read_record, splits
 

@@ -15,7 +15,7 @@ from tiny_models import artifact, make_job
 
 from edgekit.artifact import Artifact, Outcome
 from edgekit.errors import ConfigError
-from edgekit.kerasfile import KerasFile, read_keras_file
+from edgekit.modelfiles.keras import KerasFile, read_keras_file
 from edgekit.stages import (
     convert_openvino_images,
     convert_tflite_images,

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...errors import StageError
-from ...pt2file import copy_safely
+from ...modelfiles.pt2 import copy_safely
 
 
 def load_program(path: Path, scratch: Path) -> Any:

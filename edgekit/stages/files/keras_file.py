@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StageError
-from ...kerasfile import read_checked
+from ...modelfiles.keras import read_checked
 from ..keras.framework import import_keras
 
 SIGNATURE = "serving_default"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConfigError
-from ...kerasfile import MODELS, KerasFile
+from ...modelfiles.keras import MODELS, KerasFile
 from ..keras.framework import import_keras
 
 #: Keys that only training needs, or that Keras 2 has no word for.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import ConfigError, StageError
-from ...kerasfile import KerasFile, check_classes
+from ...modelfiles.keras import KerasFile, check_classes
 from ..keras.framework import import_keras
 
 SCHEMA = 1

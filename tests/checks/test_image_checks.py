@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.checks.images import resolve_images
 from edgekit.cli.options import plan_from
 from edgekit.errors import ConfigError, EdgekitError, PlanError
-from edgekit.imagechecks import resolve_images
 from edgekit.plan import Plan
 
-sys.path[:0] = [str(Path(__file__).parent / "stages")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "stages")]
 
 from tiny_images import sequential, write_h5  # noqa: E402
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.pt2file import copy_safely, read_pt2_file
+from edgekit.modelfiles.pt2 import copy_safely, read_pt2_file
 
 pytestmark = pytest.mark.heavy
 
@@ -141,7 +141,7 @@ def test_guards_and_what_else_is_code_does_not_come_along(program: Path, tmp_pat
     with zipfile.ZipFile(tmp_path / "copy.pt2") as archive:
         assert json.loads(archive.read("copy/models/model.json"))["guards_code"] == []
         assert archive.read("copy/data/sample_inputs/model.pt") == b""
-        assert b"test_pt2file" not in b"".join(archive.read(name) for name in archive.namelist())
+        assert b"test_pt2_files" not in b"".join(archive.read(name) for name in archive.namelist())
 
 
 def test_damaged_and_other_files(program: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 SUFFIX = ".pt2"
 #: Schema's ScalarType -> numpy's name (torch/_export/serde/schema.py).

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from .errors import PlanError
-from .inputs import Inputs
-from .steps import Teacher
+from ..errors import PlanError
+from ..inputs import Inputs
+from ..steps import Teacher
 
 #: Tasks that the built-in samples are not for.
 WITHOUT_SAMPLE = ("text_regression", "multi_label_classification", "token_classification")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.kerasfile import read_keras_file
+from edgekit.modelfiles.keras import read_keras_file
 
-sys.path[:0] = [str(Path(__file__).parent / "stages")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "stages")]
 
 from tiny_images import sequential, write_h5  # noqa: E402
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.onnxfile import read_onnx_file
+from edgekit.modelfiles.onnx import read_onnx_file
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError, PlanError, did_you_mean
-from .inputs import DataSource, Inputs, ModelSource
-from .kerasfile import read_keras_file
-from .recipe import Recipe
-from .steps import Distill, Distort, Teacher
-from .tasks.image_files import find_images
+from ..errors import ConfigError, PlanError, did_you_mean
+from ..inputs import DataSource, Inputs, ModelSource
+from ..modelfiles.keras import read_keras_file
+from ..recipe import Recipe
+from ..steps import Distill, Distort, Teacher
+from ..tasks.image_files import find_images
 
 #: How an architecture of Keras's is named in place of a file, and those that edgekit can take apart.
 ARCHITECTURE = "keras:"

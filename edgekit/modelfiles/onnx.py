@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 #: TensorProto.DataType -> numpy's name; the others are no numbers that a runtime is fed.
 _TYPES = {

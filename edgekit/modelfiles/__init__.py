@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from . import kerasfile
-from .arrayfiles import LONE, Header, counts
-from .errors import ConfigError
-from .onnxfile import read_onnx_file
-from .pt2file import SUFFIX as PT2
-from .pt2file import read_pt2_file
-from .tasks.tensors import LABELS, ModelInput, fix_shape
+from ..errors import ConfigError
+from ..tasks.tensors import LABELS, ModelInput, fix_shape
+from . import keras
+from .arrays import LONE, Header, counts
+from .onnx import read_onnx_file
+from .pt2 import SUFFIX as PT2
+from .pt2 import read_pt2_file
 
 #: Suffix -> the form of model.
-FORMS = {".onnx": "onnx", ".xml": "ir", PT2: "pt2", **dict.fromkeys(kerasfile.SUFFIXES, "keras")}
+FORMS = {".onnx": "onnx", ".xml": "ir", PT2: "pt2", **dict.fromkeys(keras.SUFFIXES, "keras")}
 #: What may be given, in words.
 POSSIBLE = ".onnx, .xml (OpenVINO IR), .keras or .h5, .pt2 (torch.export.save)"
 
@@ -53,7 +53,7 @@ def read_model_file(path: Path) -> ModelFile:
     elif form == "pt2":
         found = ModelFile("pt2", (path,), _inputs(read_pt2_file(path).inputs))
     elif form == "keras":
-        found = ModelFile("keras", (path,), _inputs(kerasfile.read_inputs(path)))
+        found = ModelFile("keras", (path,), _inputs(keras.read_inputs(path)))
     else:
         raise ConfigError(f"{path}: no model's file that edgekit reads; possible: {POSSIBLE}")
     if not found.inputs:

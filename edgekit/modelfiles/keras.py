@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError, MissingExtra
+from ..errors import ConfigError, MissingExtra
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 

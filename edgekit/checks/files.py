@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .arrayfiles import read_headers
-from .errors import ConfigError, PlanError
-from .inputs import Inputs, ModelSource
-from .lanes import RUNTIME_FORMATS, Lane, Toolchain
-from .modelfiles import FORMS, POSSIBLE, check_arrays
-from .onnxfile import read_onnx_file
-from .recipe import Recipe
-from .target import Target
+from ..errors import ConfigError, PlanError
+from ..inputs import Inputs, ModelSource
+from ..lanes import RUNTIME_FORMATS, Lane, Toolchain
+from ..modelfiles import FORMS, POSSIBLE, check_arrays
+from ..modelfiles.arrays import read_headers
+from ..modelfiles.onnx import read_onnx_file
+from ..recipe import Recipe
+from ..target import Target
 
 #: The steps that a model file may take.
 STEPS = ("teacher", "quantize", "convert")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.checks.texts import check_texts
 from edgekit.errors import PlanError
 from edgekit.inputs import DataSource, Inputs
-from edgekit.textchecks import check_texts
 
 
 @pytest.mark.parametrize("task", ["question_answering", "token_classification"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.arrayfiles import LONE, find_files, read_arrays, read_headers
 from edgekit.errors import ConfigError
+from edgekit.modelfiles.arrays import LONE, find_files, read_arrays, read_headers
 
 
 def test_headers_say_what_the_arrays_are_before_they_are_read(tmp_path: Path) -> None:

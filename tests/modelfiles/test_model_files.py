@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.arrayfiles import Header
 from edgekit.errors import ConfigError, PlanError
 from edgekit.inputs import resolve_data, resolve_model
 from edgekit.modelfiles import check_arrays, read_model_file
+from edgekit.modelfiles.arrays import Header
 from edgekit.tasks.tensors import ModelInput, fix_shape
 
 IR = """<?xml version="1.0"?>
