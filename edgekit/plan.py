@@ -28,9 +28,10 @@ from .stages import code_digest, installed_version, load_stage
 from .stages.images.words import check_losses as check_image_losses
 from .stages.int8.layer_checks import check_float_layers
 from .stages.learning.checks import check_losses
+from .stages.learning.precision import computes_bfloat16
 from .stages.pruning.checks import check_pruning
 from .stages.pruning.sparsity_effect import check_blocks, effect_notes
-from .steps import IMAGE_KEYS, Convert, Distill, Prune, Quantize, StepOptions
+from .steps import IMAGE_KEYS, TEXT_KEYS, Convert, Distill, Prune, Quantize, StepOptions
 from .target import Target
 
 #: The stages that always compute in the target's runtime.
@@ -118,6 +119,8 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
             "versions": versions,
             "seed": recipe.seed,
         }
+        if "torch" in module.USES and getattr(options, "precision", None) == "auto":
+            parts["bfloat16"] = computes_bfloat16()
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         steps.append(
             Step(
@@ -374,7 +377,7 @@ def _check_keys(recipe: Recipe, task: str, stages: Sequence[tuple[str, StepOptio
         step, unused = options.step, set(options.model_fields_set & IMAGE_KEYS)
         if task == "image_classification" and not isinstance(options, Convert):
             known = {f for name, _, stage in stages if name == step for f in load_stage(stage).Options.model_fields}
-            unused = options.model_fields_set - known - {"step"}
+            unused = options.model_fields_set - (known - TEXT_KEYS) - {"step"}
         if unused:
             raise PlanError(
                 f"recipe {recipe.name}: stage {number} ({step}): key '{min(unused)}' means nothing for {task}"

@@ -367,6 +367,8 @@ class Convert(StepOptions):
 
 #: Keys of steps that only images have.
 IMAGE_KEYS = frozenset({"student", "distort", "pixels", "labels"})
+#: Keys of every step that trains which only texts have.
+TEXT_KEYS = frozenset({"precision", "train_embeddings"})
 
 Step = Annotated[Teacher | Distill | Prune | Sparsify | Cluster | Quantize | Convert, Field(discriminator="step")]
 STEPS: dict[str, type[StepOptions]] = {

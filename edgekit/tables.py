@@ -112,8 +112,11 @@ def find_splits(path: Path) -> dict[str, Path]:
         return splits
     if len(tables) == 1:
         return {"all": tables[0]}
-    found = ", ".join(f.name for f in files[:8]) or "nothing"
-    raise ConfigError(f"{path}: no training file; found {found}; possible: train.csv (or {', '.join(FORMATS[1:])})")
+    folders = [f"{f.name}/" for f in sorted(path.iterdir()) if f.is_dir() and not f.name.startswith(".")]
+    found = ", ".join([*(f.name for f in files), *folders][:8]) or "nothing"
+    images = "; folders of images are for recipes of images, such as mobilenet-int8" if folders and not files else ""
+    possible = f"train.csv (or {', '.join(FORMATS[1:])})"
+    raise ConfigError(f"{path}: no training file; found {found}; possible: {possible}{images}")
 
 
 def normal(name: str) -> str:

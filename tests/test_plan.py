@@ -17,6 +17,7 @@ from edgekit.plan import Plan, make_plan
 from edgekit.recipe import load_recipe
 from edgekit.refusals import REFUSALS, hardware, refusal_of
 from edgekit.stages import load_stage
+from edgekit.stages.learning.precision import computes_bfloat16
 from edgekit.target import load_target
 
 SAMPLE = Inputs(data=resolve_data(None))
@@ -207,6 +208,9 @@ def test_a_key_depends_on_all_that_the_result_does(monkeypatch: pytest.MonkeyPat
     assert changed(base, "distill.epochs=9") == everything[2:]
     assert changed(base, "seed=1") == everything
     assert changed(base, "min_retention=0.1") == []
+    with monkeypatch.context() as another_cpu:
+        another_cpu.setattr("edgekit.plan.computes_bfloat16", lambda: not computes_bfloat16())
+        assert changed() == everything[1:]
     monkeypatch.setattr("edgekit.plan.installed_version", lambda package: f"other {package}")
     assert set(changed()) == set(everything[everything.index("teacher_hf") :])
 

@@ -167,6 +167,12 @@ def test_folders_without_clear_splits(tmp_path: Path, names: tuple[str, ...], me
     assert message in str(caught.value)
 
 
+def test_folders_of_images_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(ConfigError, match="found cat/; .*folders of images are for recipes of images"):
+        find_splits(tmp_path)
+
+
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file or folder"):
         find_splits(tmp_path / "nowhere")

@@ -251,7 +251,7 @@ def _answer(
     """Logits [texts, labels]. On the training split, which they only teach, they may be computed in bfloat16."""
     import torch
 
-    from .learning.loop import uses_bfloat16
+    from .learning.precision import uses_bfloat16
     from .network.encoder import predict
 
     def progress(done: int) -> None:

@@ -196,7 +196,7 @@ def _answer(model: Encoder, split: str, windows: WindowSplit, options: Options, 
     """Logits of all tokens. On the training split, which they only teach, they may be computed in bfloat16."""
     import torch
 
-    from .learning.loop import uses_bfloat16
+    from .learning.precision import uses_bfloat16
     from .network.encoder import predict
 
     def progress(done: int) -> None:

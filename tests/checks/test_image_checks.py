@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_in_one_line(data: Path, teacher: str, tmp_
     assert "nothing trains the answers; possible: response, or alpha below 1" in said(
         "distill.losses={hidden=1.0}", "distill.alpha=1.0", kind=ConfigError
     )
-    for key, value in (("layer_map", "'last'"), ("augment", "{copies=1}")):
+    for key, value in (("layer_map", "'last'"), ("augment", "{copies=1}"), ("precision", "'float32'")):
         assert f"key '{key}' means nothing for image_classification" in said(f"distill.{key}={value}")
     assert "width 1.5 and depth 1 are shares of the teacher's; possible: 1 at most" in said(
         "distill.student={architecture='teacher', width=1.5}", kind=ConfigError

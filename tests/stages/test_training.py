@@ -66,7 +66,7 @@ def test_distillation_loss_equals_a_value_computed_by_hand() -> None:
 
 @pytest.mark.parametrize(("flags", "able"), [("fpu avx512f avx512_bf16", True), ("fpu avx2", False), ("fp bf16", True)])
 def test_bfloat16_where_the_cpu_has_it(tmp_path: Path, flags: str, able: bool) -> None:
-    from edgekit.stages.learning.loop import computes_bfloat16, uses_bfloat16
+    from edgekit.stages.learning.precision import computes_bfloat16, uses_bfloat16
 
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n")
     assert computes_bfloat16(tmp_path / "cpuinfo") is able

@@ -22,7 +22,7 @@ from ..text.windows import BY_TOKEN, WindowSplit
 from . import losses
 from .checks import by_token, other_tokens
 from .layers import map_layers
-from .loop import uses_bfloat16
+from .precision import uses_bfloat16
 from .text_losses import by_label_loss, by_text_loss
 from .token_losses import by_token_loss
 

@@ -21,7 +21,7 @@ from ...steps import Augment, TextDistillation
 from ...tables import read_table
 from ...tasks.columns import Wanted, unlabelled_texts
 from ..learning.checks import MASKS, check_words, no_mask
-from ..learning.loop import uses_bfloat16
+from ..learning.precision import uses_bfloat16
 from ..learning.text_losses import unknown_labels
 from ..network.encoder import load_encoder, predict
 from .splits import TokenSplit, read_texts
