@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,22 +16,18 @@ from pydantic import BaseModel, ValidationError
 
 from .checks.files import check_data, check_file
 from .checks.images import ARCHITECTURE, check_images, image_words
-from .checks.texts import check_texts
-from .errors import ConfigError, PlanError, did_you_mean
+from .checks.keys import check_keys, check_target_options
+from .checks.models import check_architecture, check_shapes
+from .errors import ConfigError, PlanError
 from .inputs import Inputs
-from .lanes import LANES, RUNTIME_DEVICES, RUNTIME_FORMATS, RUNTIME_PACKAGES, Lane, Toolchain
+from .lanes import LANES, RUNTIME_PACKAGES
 from .ondevice.tasks import device_needs
 from .recipe import Recipe
 from .refusals import refusal_of
-from .shape import FAMILIES
+from .route import find_stages, find_toolchain, method_of
 from .stages import code_digest, installed_version, load_stage
-from .stages.images.words import check_losses as check_image_losses
-from .stages.int8.layer_checks import check_float_layers
-from .stages.learning.checks import check_losses
 from .stages.learning.precision import computes_bfloat16
-from .stages.pruning.checks import check_pruning
-from .stages.pruning.sparsity_effect import check_blocks, effect_notes
-from .steps import IMAGE_KEYS, TEXT_KEYS, Convert, Distill, Prune, Quantize, StepOptions
+from .steps import Quantize, StepOptions
 from .target import Target
 
 #: The stages that always compute in the target's runtime.
@@ -86,17 +82,17 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
     task = find_task(recipe, inputs)
     lane = LANES[task]
     made_of = inputs.student or inputs.teacher
-    toolchain = _toolchain(recipe, target, task).of(made_of.family if made_of else None)
+    toolchain = find_toolchain(recipe, target, task).of(made_of.family if made_of else None)
     if task == "tensors":
         check_file(recipe, target, inputs, lane, toolchain)
     elif task == "image_classification":
         check_images(recipe, inputs)
     else:
         check_data(inputs, task, "texts")
-    _check_model(recipe, target, inputs, task, lane, toolchain)
-    stages = _stages(recipe, target, lane, toolchain)
-    _check_target_options(target, [stage for _, _, stage in stages])
-    _check_keys(recipe, task, stages)
+    check_architecture(recipe, target, inputs, task, lane, toolchain)
+    stages = find_stages(recipe, target, lane, toolchain)
+    check_target_options(target, [stage for _, _, stage in stages])
+    check_keys(recipe, task, stages)
     supplied = _supplied(recipe, target, inputs, task)
     if task == "image_classification":
         supplied |= image_words(recipe, inputs)
@@ -135,26 +131,8 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
                 inputs=roles,
             )
         )
-    notes = _check_models([step.options for step in steps], recipe, inputs, task, lane, target.runtime.name)
+    notes = check_shapes([step.options for step in steps], recipe, inputs, task, lane, target.runtime.name)
     return Plan(recipe, target, inputs, tuple(steps), task, notes)
-
-
-def _check_models(
-    options: Sequence[BaseModel], recipe: Recipe, inputs: Inputs, task: str, lane: Lane, runtime: str
-) -> tuple[str, ...]:
-    """Refuse steps that the user's models cannot take; notes on what they bring. Raises ConfigError or PlanError."""
-    teachers = [model.path for model in (inputs.teacher, *inputs.more_teachers) if model and not model.form]
-    teacher = teachers[0] if teachers else None
-    student = inputs.student.path if inputs.student else None
-    check_texts(inputs, task, options)
-    check_losses(options, teachers, student, recipe.max_tokens)
-    if task == "image_classification":
-        check_image_losses(options)
-    check_pruning(options, teacher, student)
-    if task != "tensors":  # whose layers are known when its file is loaded
-        check_float_layers(options, teacher, student, lane.by_token)
-    check_blocks(options, teacher, student)
-    return effect_notes(options, teacher, student, runtime)
 
 
 def find_task(recipe: Recipe, inputs: Inputs) -> str:
@@ -175,145 +153,6 @@ def find_task(recipe: Recipe, inputs: Inputs) -> str:
     return task
 
 
-def _toolchain(recipe: Recipe, target: Target, task: str) -> Toolchain:
-    """The toolchain of the target's runtime, if it can do what the recipe asks."""
-    runtime = target.runtime.name
-    for key, name in [("name", runtime), *(("also", other) for other in target.runtime.also)]:
-        if name not in RUNTIME_FORMATS:
-            hint = did_you_mean(name, RUNTIME_FORMATS)
-            raise ConfigError(f"target {target.name}: runtime.{key}: no runtime '{name}'{hint}")
-    device, devices = target.runtime.device, RUNTIME_DEVICES[runtime]
-    if device not in devices and not ("GPU" in devices and device.startswith("GPU.")):
-        hint = did_you_mean(device, devices)
-        raise ConfigError(f"target {target.name}: runtime.device: {runtime} computes on no '{device}'{hint}")
-    made = RUNTIME_FORMATS[runtime]
-    for index, stage in enumerate(recipe.stage, start=1):
-        if isinstance(stage, Convert) and stage.format != made:
-            able = [r for r, f in RUNTIME_FORMATS.items() if f == stage.format]
-            raise PlanError(
-                f"recipe {recipe.name}: stage {index} (convert): ends in format '{stage.format}', but target "
-                f"{target.name} runs '{made}' ({runtime}); possible: format = \"{made}\", or a target with runtime "
-                f"{' or '.join(able)}"
-            )
-    if made not in LANES[task].toolchains:
-        able = [r for r, f in RUNTIME_FORMATS.items() if f in LANES[task].toolchains]
-        raise PlanError(
-            f"recipe {recipe.name}: no '{made}' is made for {task}, which target {target.name} runs ({runtime}); "
-            f"possible: a target with runtime {' or '.join(able)}"
-        )
-    return LANES[task].toolchains[made]
-
-
-def _check_model(recipe: Recipe, target: Target, inputs: Inputs, task: str, lane: Lane, toolchain: Toolchain) -> None:
-    """Refuse an architecture that a step or the toolchain does not know, by name, before any work."""
-    teacher, student = inputs.teacher, inputs.student
-    steps = [s.step for s in recipe.stage]
-    second = inputs.more_teachers[0] if inputs.more_teachers else None
-    for option, given, readers in (
-        ("--student", student, ("distill",)),
-        ("--unlabelled", inputs.unlabelled, ("distill",)),
-        ("a second --teacher", second, ("distill", "prune")),  # else nothing learns from its answers
-    ):
-        if given and not set(readers).intersection(steps):
-            found = f"recipe {recipe.name} has no {' or '.join(readers)} step"
-            raise PlanError(f"{found}, so {option} {given.name} would never be used")
-    if lane.by_token and (only := _only_by_text(recipe, inputs)):
-        raise PlanError(f"recipe {recipe.name}: {only}; possible: without it, or a task of whole texts")
-    learned = inputs.learned(task)
-    for other in learned[1:]:
-        if other.labels != (first := learned[0]).labels:
-            raise PlanError(
-                f"--teacher {other.name}: its labels are {', '.join(other.labels)}, those of {first.name} "
-                f"{', '.join(first.labels)}; teachers that are averaged have the same, in the same order"
-            )
-    model = student or teacher
-    if model is None or model.form or model.family in FAMILIES:
-        return
-    families = " or ".join(FAMILIES)
-    trained = ("distill", "prune", "sparsify", "cluster")
-    own = [s.step for s in recipe.stage if s.step in trained or (isinstance(s, Quantize) and s.method == "qat")]
-    if own:
-        raise PlanError(
-            f"{model.name}: architecture '{model.family}', but step {own[0]} of recipe {recipe.name} knows {families}; "
-            + ("possible: --student with a folder of those, or recipe int8-ptq" if "distill" in steps and not student
-               else "possible: a model of those, or recipe int8-ptq")
-        )  # fmt: skip
-    if toolchain.families and model.family not in toolchain.families:
-        chains = lane.toolchains
-        others = sorted(r for r, f in RUNTIME_FORMATS.items() if f in chains and chains[f].families is None)
-        raise PlanError(
-            f"{model.name}: architecture '{model.family}' has no Keras twin, which target {target.name} needs "
-            f"(known: {families}); possible: a target with runtime {' or '.join(others)}, such as intel-cpu"
-        )
-
-
-def _only_by_text(recipe: Recipe, inputs: Inputs) -> str:
-    """What is asked for that tasks cannot have whose answers are by token, and why; empty where there is nothing."""
-    augmented = any(isinstance(stage, Distill | Prune) and stage.augment for stage in recipe.stage)
-    if augmented or inputs.unlabelled:
-        more = "augment" if augmented else "--unlabelled"
-        return f"{more} makes more texts to distil on, whose teacher's answers would be by token"
-    limited = any(isinstance(stage, Quantize) and stage.max_drop is not None for stage in recipe.stage)
-    return "quantize.max_drop counts the answers to whole texts" if limited else ""
-
-
-def _stages(
-    recipe: Recipe, target: Target, lane: Lane, toolchain: Toolchain
-) -> list[tuple[str, StepOptions | None, str]]:
-    """(step, the recipe's options for it, stage) in order, with the conversions that the formats need."""
-    plan: list[tuple[str, StepOptions | None, str]] = [("dataset", None, lane.dataset)]
-    at = "dataset"
-
-    def convert_to(wanted: str) -> None:
-        nonlocal at
-        order = toolchain.formats
-        if order.index(wanted) < order.index(at):
-            raise PlanError(
-                f"recipe {recipe.name}: needs format '{wanted}' after '{at}' was made; sparsify before quantize"
-            )
-        for form in order[order.index(at) + 1 : order.index(wanted) + 1]:
-            plan.append(("convert", None, toolchain.converters[form]))
-            at = form
-
-    for index, options in enumerate(recipe.stage, start=1):
-        name = options.step
-        if isinstance(options, Convert):
-            convert_to(options.format)
-            continue
-        method = _method(options, target)
-        stages = lane.common.get(name) or toolchain.stages.get(f"{name}:{method}" if method else name)
-        if not stages:
-            raise PlanError(_no_stage(recipe, target, lane, index, name, method))
-        for stage in stages:
-            module = load_stage(stage)
-            convert_to(module.ACCEPTS)
-            plan.append((name, options, stage))
-            at = module.PRODUCES
-    convert_to(toolchain.formats[-1])
-    plan.append(("validate", None, "validate"))
-    return plan
-
-
-def _method(options: StepOptions, target: Target) -> str | None:
-    """The way of a step that has several: as the recipe says, else as the target does, else the step's default."""
-    if "method" in options.model_fields_set or "method" not in type(options).model_fields:
-        return getattr(options, "method", None)
-    wanted = target.options.get(options.step, {}).get("method")  # type: ignore[attr-defined]
-    return str(wanted or options.method)  # type: ignore[attr-defined]
-
-
-def _no_stage(recipe: Recipe, target: Target, lane: Lane, index: int, name: str, method: str | None) -> str:
-    chains, key = lane.toolchains, f"{name}:{method}" if method else name
-    able = sorted(runtime for runtime, form in RUNTIME_FORMATS.items() if form in chains and key in chains[form].stages)
-    what = f"method '{method}' is" if method else "is"
-    possible = ["another method"] if method else []
-    possible += [f"a target with runtime {' or '.join(able)}"] if able else []
-    return (
-        f"recipe {recipe.name}: stage {index} ({name}): {what} not offered for runtime {target.runtime.name} of "
-        f"target {target.name}; possible: {', or '.join(possible) or 'a recipe without it'}"
-    )
-
-
 def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict[str, Any]:
     """What stages may ask for besides the recipe's own keys. A stage takes the ones that its Options name."""
     shorter = tuple(b for b in target.buckets if b < recipe.max_tokens)
@@ -327,7 +166,7 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict
         "device": target.runtime.device,
         "threads": target.runtime.threads,
         "batch": target.runtime.batch,
-        "int8": any(isinstance(s, Quantize) and _method(s, target) != "fp16" for s in recipe.stage),
+        "int8": any(isinstance(s, Quantize) and method_of(s, target) != "fp16" for s in recipe.stage),
         "cpu_flags": target.cpu_flags,
         "also": tuple(target.runtime.also),
         "text_column": inputs.text_column,
@@ -369,26 +208,3 @@ def _options(
                 line = f"target {target.name}: options.{step}.{key}: found {fault.get('input')!r}, {said}"
             lines.append(line)
         raise ConfigError(lines) from None
-
-
-def _check_keys(recipe: Recipe, task: str, stages: Sequence[tuple[str, StepOptions | None, str]]) -> None:
-    """Refuse a key of the recipe that means nothing for this task. Raises PlanError naming it."""
-    for number, options in enumerate(recipe.stage, start=1):
-        step, unused = options.step, set(options.model_fields_set & IMAGE_KEYS)
-        if task == "image_classification" and not isinstance(options, Convert):
-            known = {f for name, _, stage in stages if name == step for f in load_stage(stage).Options.model_fields}
-            unused = options.model_fields_set - (known - TEXT_KEYS) - {"step"}
-        if unused:
-            raise PlanError(
-                f"recipe {recipe.name}: stage {number} ({step}): key '{min(unused)}' means nothing for {task}"
-            )
-
-
-def _check_target_options(target: Target, stages: Sequence[str]) -> None:
-    """Refuse an option that none of the plan's stages for that step has. Raises ConfigError naming the nearest."""
-    for step, options in target.options.items():
-        known = {f for s in stages if s.startswith(step) for f in load_stage(s).Options.model_fields}
-        for key in options:
-            if known and key not in known:
-                hint = did_you_mean(key, known)
-                raise ConfigError(f"target {target.name}: options.{step}: unknown key '{key}'{hint}")

@@ -169,7 +169,7 @@ def test_folders_without_clear_splits(tmp_path: Path, names: tuple[str, ...], me
 
 def test_folders_of_images_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
-    with pytest.raises(ConfigError, match="found cat/; .*folders of images are for recipes of images"):
+    with pytest.raises(ConfigError, match=r"found cat/; .*folders of images are for recipes of images"):
         find_splits(tmp_path)
 
 
