@@ -43,7 +43,7 @@ def find(kind: Kind, name: str) -> Path:
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
         if not path.is_file():
-            raise ConfigError(f"{path}: no such file")
+            raise ConfigError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
         return path
     path = folder(kind) / f"{name}.toml"
     if path.is_file():

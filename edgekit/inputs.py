@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,8 @@ from .errors import ConfigError
 from .modelfiles import FORMS, POSSIBLE, read_model_file
 from .modelfiles.arrays import find_files
 from .modelfiles.keras import read_checked
-from .shape import HEADS, answers_of, label_names, read_config, task_of
+from .modelfiles.safetensors import check_sizes, read_safetensors_header
+from .shape import FAMILIES, HEADS, answers_of, label_names, read_config, read_shape, task_of
 from .tables import TAGGED, check_format, find_splits, read_table
 from .tasks.columns import FOUND, Wanted, unlabelled_texts
 from .tasks.tensors import ModelInput
@@ -30,9 +30,6 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 #: Weights in these files are pickles: they can run code when they are read, and edgekit never opens them.
 PICKLES = (".bin", ".pt", ".pth", ".th", ".pkl", ".pickle", ".ckpt")
-
-#: safetensors' own limit for a header, in bytes.
-HEADER_MOST = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -206,33 +203,6 @@ def resolve_unlabelled(text: str, columns: Wanted = FOUND) -> DataSource:
     return DataSource("files", path.name, path, digest)
 
 
-def check_safetensors(path: Path) -> None:
-    """Read a safetensors header and compare it with the file's size. Raises ConfigError for a damaged file.
-
-    Format: 8 bytes little-endian length of the header, the header as JSON {name: {dtype, shape, data_offsets}},
-    then the tensors without gaps (https://huggingface.co/docs/safetensors).
-    """
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        start = stream.read(8)
-        if start == b"version ":
-            raise ConfigError(f"{path}: a git-lfs pointer, not the weights; fetch them with: git lfs pull")
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > min(size - 8, HEADER_MOST):
-            raise ConfigError(f"{path}: damaged or cut off: its header does not fit into {size} bytes")
-        try:
-            header = json.loads(stream.read(length))
-            spans = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
-            gaps = any(first[1] != second[0] for first, second in pairwise(spans))
-            end = 8 + length + (spans[-1][1] if spans else 0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-            raise ConfigError(f"{path}: damaged: its header is not that of a safetensors file") from None
-    if not spans:
-        raise ConfigError(f"{path}: holds no tensors")
-    if end != size or gaps or spans[0][0] != 0:
-        raise ConfigError(f"{path}: damaged or cut off: {size} bytes where its header says {end}")
-
-
 def _model(path: Path, name: str, commit: str | None) -> ModelSource:
     """Check a model folder's files and hash them."""
     origin, target = (name, name.split("/")[-1]) if commit else (str(path), str(path))
@@ -246,9 +216,12 @@ def _model(path: Path, name: str, commit: str | None) -> ModelSource:
     config = read_config(path)
     loader = f"AutoModel{HEADS[head]}" if (head := answers_of(config)) else "AutoModel"
     weights = _weights(path, _resave(loader, origin, target))
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in weights:
         if file.suffix == ".safetensors":
-            check_safetensors(file)
+            shapes |= read_safetensors_header(file)
+    if config["model_type"] in FAMILIES:
+        check_sizes(read_shape(path), shapes, weights[0])
     tokenizer = [path / f for f in TOKENIZER_FILES if (path / f).is_file()]
     if not any(f.name in TOKENIZERS for f in tokenizer):
         convert = _resave("AutoTokenizer", origin, target)

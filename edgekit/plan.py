@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from .checks.files import check_data, check_file
 from .checks.images import ARCHITECTURE, check_images, image_words
-from .checks.keys import check_keys, check_target_options
+from .checks.keys import check_keys, check_target_options, unused_keys
 from .checks.models import check_architecture, check_shapes
 from .errors import ConfigError, PlanError
 from .inputs import Inputs
@@ -132,7 +132,7 @@ def make_plan(recipe: Recipe, target: Target, inputs: Inputs) -> Plan:
             )
         )
     notes = check_shapes([step.options for step in steps], recipe, inputs, task, lane, target.runtime.name)
-    return Plan(recipe, target, inputs, tuple(steps), task, notes)
+    return Plan(recipe, target, inputs, tuple(steps), task, (*notes, *unused_keys(recipe, target)))
 
 
 def find_task(recipe: Recipe, inputs: Inputs) -> str:

@@ -12,9 +12,12 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from .catalog import find
 from .errors import ConfigError, did_you_mean
-from .steps import STEPS, Positive, Step, StepOptions
+from .steps import STEPS, Step, StepOptions
 from .tasks import TASKS
 from .tomlfile import read_toml, validate
+
+#: Of an image, in pixels.
+Side = Annotated[int, Field(ge=4, le=2048)]
 
 
 class Recipe(StepOptions):
@@ -29,9 +32,9 @@ class Recipe(StepOptions):
     ]
     max_tokens: Annotated[int, Field(ge=4, le=512, description="longer texts are cut")] = 128
     image_size: Annotated[
-        tuple[Positive, Positive] | None, Field(strict=False, description="of images: height, width; none: as they are")
+        tuple[Side, Side] | None, Field(strict=False, description="of images: height, width; none: as they are")
     ] = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     stage: Annotated[tuple[Step, ...], Field(strict=False, min_length=1)]
 
     @field_validator("task")

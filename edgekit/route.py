@@ -68,7 +68,7 @@ def find_stages(
         method = method_of(options, target)
         stages = lane.common.get(name) or toolchain.stages.get(f"{name}:{method}" if method else name)
         if not stages:
-            raise PlanError(_no_stage(recipe, target, lane, index, name, method))
+            raise PlanError(_no_stage(recipe, target, lane, toolchain, index, name, method))
         for stage in stages:
             module = load_stage(stage)
             convert_to(module.ACCEPTS)
@@ -87,13 +87,17 @@ def method_of(options: StepOptions, target: Target) -> str | None:
     return str(wanted or options.method)  # type: ignore[attr-defined]
 
 
-def _no_stage(recipe: Recipe, target: Target, lane: Lane, index: int, name: str, method: str | None) -> str:
+def _no_stage(
+    recipe: Recipe, target: Target, lane: Lane, toolchain: Toolchain, index: int, name: str, method: str | None
+) -> str:
     chains, key = lane.toolchains, f"{name}:{method}" if method else name
     able = sorted(runtime for runtime, form in RUNTIME_FORMATS.items() if form in chains and key in chains[form].stages)
     what = f"method '{method}' is" if method else "is"
-    possible = ["another method"] if method else []
+    whose = "model files on " if lane is LANES["tensors"] else ""
+    others = [key.partition(":")[2] for key in toolchain.stages if key.startswith(f"{name}:")]
+    possible = [f"method = '{other}'" for other in others]
     possible += [f"a target with runtime {' or '.join(able)}"] if able else []
     return (
-        f"recipe {recipe.name}: stage {index} ({name}): {what} not offered for runtime {target.runtime.name} of "
+        f"recipe {recipe.name}: stage {index} ({name}): {what} not offered for {whose}runtime {target.runtime.name} of "
         f"target {target.name}; possible: {', or '.join(possible) or 'a recipe without it'}"
     )

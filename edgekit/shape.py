@@ -135,6 +135,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{folder}: no config.json; a Hugging Face model folder has one") from None
+    except NotADirectoryError:
+        raise ConfigError(f"{folder}: is a file, not a model's folder with a config.json") from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):

@@ -33,11 +33,11 @@ def _width(value: float) -> float:
 
 
 Width = Annotated[int | float, AfterValidator(_width)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 def _refuse(found: object) -> object:
-    raise ValueError("the target's toolchain has no such thing; leave the key out")
+    raise ValueError("the toolchain that makes this model has no such thing; leave the key out")
 
 
 #: The type, in a stage's Options, of a key that its toolchain cannot do: a recipe that has it is refused.
@@ -45,9 +45,9 @@ NotOffered = Annotated[None, BeforeValidator(_refuse)]
 
 
 class StepOptions(BaseModel):
-    """What every step has in common: strict types, no unknown keys, immutable."""
+    """What every step has in common: strict types, finite numbers, no unknown keys, immutable."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
 
 
 class Training(StepOptions):
@@ -130,7 +130,7 @@ class WeightedDistillation(Distillation):
 class Augment(StepOptions):
     """Changed copies of the training texts, on which the teacher's answers alone count."""
 
-    copies: Annotated[Positive, Field(description="of each text")] = 1
+    copies: Annotated[int, Field(ge=1, le=100, description="of each text")] = 1
     mask: Annotated[float, Field(ge=0, le=1, description="probability that a word becomes [MASK]")] = 0.1
     replace: Annotated[float, Field(ge=0, le=1, description="probability that it becomes a word near it")] = 0.1
 

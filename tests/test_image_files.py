@@ -49,6 +49,17 @@ def test_a_table_of_paths(tmp_path: Path) -> None:
     assert listing.tables == (tmp_path / "all.csv",)
     (tmp_path / "bare.csv").write_text("cat,a/1.png\ndog,a/2.png\n")
     assert find_images(tmp_path / "bare.csv").splits == listing.splits
+    (tmp_path / "more.csv").write_text("path,kind,other\na/1.png,cat,x\na/2.png,dog,y\n")
+    assert find_images(tmp_path / "more.csv", "kind").splits == listing.splits
+    touch(tmp_path / "folders" / "cat" / "1.png")
+    for column, place, message in (
+        ("kin", "more.csv", "no label column 'kin'; did you mean 'kind'?"),
+        ("kind", "folders", "tables have columns"),
+        (None, "more.csv", "no label column (label"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            find_images(tmp_path / place, column)
+        assert message in str(caught.value)
 
 
 def test_what_is_wrong_is_named_and_counted(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.inputs import check_safetensors, resolve_data, resolve_model, resolve_unlabelled
+from edgekit.inputs import resolve_data, resolve_model, resolve_unlabelled
+from edgekit.modelfiles.safetensors import read_safetensors_header
 from edgekit.tables import read_table
 from edgekit.tasks.columns import Wanted, unlabelled_texts
 
@@ -20,7 +21,9 @@ CONFIG = {
     "model_type": "bert",
     "architectures": ["BertForSequenceClassification"],
     "id2label": {"1": "yes", "0": "no"},
-}
+    "hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 4, "vocab_size": 9,
+    "max_position_embeddings": 8,
+}  # fmt: skip
 
 
 def safetensors(*sizes: int) -> bytes:
@@ -197,7 +200,28 @@ def test_what_the_library_writes_is_whole(tmp_path: Path) -> None:
     writer = pytest.importorskip("safetensors.numpy")
     tensors = {"b": numpy.zeros((3, 5), "float32"), "a": numpy.ones(7, "int8"), "empty": numpy.zeros((0,), "float32")}
     writer.save_file(tensors, tmp_path / "m.safetensors", metadata={"format": "pt"})
-    check_safetensors(tmp_path / "m.safetensors")
+    assert read_safetensors_header(tmp_path / "m.safetensors") == {"b": (3, 5), "a": (7,), "empty": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("bert.encoder.layer.5.output.dense.bias", (4,), "has 6 layers, but config.json says 2"),
+        ("embeddings.word_embeddings.weight", (9, 3), "has the shape [9, 3], config.json asks for [9, 4]"),
+        ("bert.embeddings.position_embeddings.weight", (7, 4), "has the shape [7, 4], config.json asks for [8, 4]"),
+        ("classifier.weight", (3, 4), "tensor 'classifier.weight' has the shape [3, 4], config.json asks for [2, 4]"),
+    ],
+)
+def test_weights_of_another_size_than_the_config_says(
+    tmp_path: Path, name: str, size: tuple[int, ...], message: str
+) -> None:
+    numpy = pytest.importorskip("numpy")
+    writer = pytest.importorskip("safetensors.numpy")
+    folder = make_model(tmp_path / "m")
+    for tensors, found in (({name: size}, message), ({"pre_classifier.weight": (3, 4)}, "")):
+        content = {tensor: numpy.zeros(shape, "float32") for tensor, shape in tensors.items()}
+        (folder / "model.safetensors").write_bytes(writer.save(content))
+        assert found in (refusal(folder) if found else resolve_model(str(folder), "r").name)
 
 
 def test_no_data_is_the_sample_task() -> None:

@@ -341,6 +341,21 @@ def test_a_format_that_the_target_cannot_run_is_refused(tmp_path: Path) -> None:
     assert stages(plan(str(own), "intel-cpu")) == ["dataset_text", "teacher_hf", "convert_openvino", "validate"]
 
 
+@pytest.mark.parametrize(("option", "field"), [("a second --teacher", "more_teachers"), ("--student", "student")])
+def test_a_model_file_teaches_nothing_beside_a_folder(option: str, field: str) -> None:
+    file = replace(model(), name="net.h5", form="keras", family="keras")
+    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    given = Inputs(data=data, teacher=model(), **{field: (file,) if field == "more_teachers" else file})  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match=f"{option} net.h5: is a model file; possible: a Hugging Face model folder"):
+        plan("minilm-int8", "raspberrypi", given)
+
+
+def test_keys_of_training_are_said_to_be_unused_where_nothing_trains() -> None:
+    made = plan("int8-ptq", "raspberrypi", SAMPLE, "quantize.epochs=2")
+    assert made.notes[-1] == "quantize: epochs are of method qat; ptq trains nothing, so not used"
+    assert not plan("int8-ptq", "raspberrypi", SAMPLE, "quantize.epochs=2", "quantize.method=qat").notes
+
+
 def test_a_method_that_the_toolchain_lacks_is_refused_with_what_would_work() -> None:
     with pytest.raises(PlanError, match=r"'fp16' is not offered for runtime openvino.*onnxruntime"):
         plan("int8-ptq", "intel-cpu", SAMPLE, "quantize.method=fp16")

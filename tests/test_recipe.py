@@ -119,6 +119,9 @@ def test_set_overrides_any_key(tmp_path: Path) -> None:
         ("distil.epochs=1", "the recipe has no step 'distil'; did you mean 'distill'?"),
         ("distill.epochs", "expected step.key=value"),
         ("distill.epochs=many", "found 'many'"),
+        ("distill.epochs=inf", "found inf, expected a finite number"),
+        ("seed=4294967296", "'seed': found 4294967296"),
+        ("image_size=[32, 4096]", "found 4096"),
     ],
 )
 def test_set_is_validated_like_the_file(tmp_path: Path, override: str, said: str) -> None:

@@ -37,7 +37,7 @@ def check_file(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, toolc
             f"task tensors: is for a model's file and arrays that calibrate it; possible: --teacher {POSSIBLE}"
         )
     if "architecture" in teacher.config:
-        raise PlanError(f"--teacher {teacher.name}: is no file with weights, and recipe {recipe.name} trains nothing; "
+        raise PlanError(f"--teacher {teacher.name}: has no weights yet, and recipe {recipe.name} trains no images; "
                         f"possible: {POSSIBLE}, or recipe mobilenet-int8, which trains it on images")  # fmt: skip
     for step in recipe.stage:
         if step.step not in STEPS:
@@ -45,6 +45,9 @@ def check_file(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, toolc
                 f"{teacher.name}: a model file is quantised as it is, but recipe {recipe.name} has step {step.step}; "
                 "possible: recipe int8-ptq"
             )
+    for option, column in (("--text-column", inputs.text_column), ("--label-column", inputs.label_column)):
+        if column:
+            raise PlanError(f"{option} {column}: arrays have no columns; labels of a model file are the array 'labels'")
     if not toolchain.takes(teacher.form):
         raise PlanError(_not_taken(target, teacher, lane, toolchain))
     if teacher.form == "onnx":

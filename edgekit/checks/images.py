@@ -19,7 +19,7 @@ ARCHITECTURE = "keras:"
 ARCHITECTURES = ("DenseNet121", "MobileNet", "MobileNetV2", "ResNet50", "ResNet50V2", "VGG16")
 
 
-def resolve_images(text: str | None) -> DataSource:
+def resolve_images(text: str | None, label_column: str | None = None) -> DataSource:
     """The images that the user means: None is the sample task, anything else a folder, a table or an .npz.
 
     Its digest is over the names and bytes of all files. Raises ConfigError.
@@ -31,9 +31,11 @@ def resolve_images(text: str | None) -> DataSource:
         raise ConfigError(f"data {text}: no such file or folder")
     try:
         if path.suffix.lower() == ".npz":
+            if label_column:
+                raise ConfigError(f"--label-column {label_column}: {path} has arrays; tables have columns")
             files = [path]
         else:
-            listing = find_images(path)
+            listing = find_images(path, label_column)
             files = [*listing.tables, *(file for listed in listing.splits.values() for file, _ in listed)]
         base = path if path.is_dir() else path.parent
         with ThreadPoolExecutor() as pool:
@@ -65,16 +67,19 @@ def check_images(recipe: Recipe, inputs: Inputs) -> None:
 
     Raises PlanError and ConfigError.
     """
-    for option, given in (("--student", inputs.student), ("--unlabelled", inputs.unlabelled)):
+    who = f"recipe {recipe.name}" if recipe.task else "--task image_classification"
+    for option, given in (
+        ("--student", inputs.student), ("--unlabelled", inputs.unlabelled), ("--text-column", inputs.text_column),
+        ("--pair-column", inputs.pair_column),
+    ):  # fmt: skip
         if given:
             hint = "; the student of images is the recipe's: distill.student" if option == "--student" else ""
-            raise PlanError(f"recipe {recipe.name} is for images, which take no {option}{hint}")
+            raise PlanError(f"{who} is for images, which take no {option}{hint}")
     if inputs.more_teachers:
-        raise PlanError(f"recipe {recipe.name}: images have one teacher; found a second one: "
-                        f"{inputs.more_teachers[0].name}")  # fmt: skip
+        raise PlanError(f"{who}: images have one teacher; found a second one: {inputs.more_teachers[0].name}")
     if inputs.data.kind not in ("sample", "files"):
         raise PlanError(
-            f"recipe {recipe.name} is for images; {inputs.data.name} is none of: a folder per class, a table of path "
+            f"{who} is for images; {inputs.data.name} is none of: a folder per class, a table of path "
             "and label, an .npz"
         )
     teacher = inputs.teacher
@@ -82,7 +87,7 @@ def check_images(recipe: Recipe, inputs: Inputs) -> None:
         return
     if teacher.form != "keras":
         raise PlanError(
-            f"--teacher {teacher.name}: recipe {recipe.name} is for images, whose teachers are Keras's: a .keras or "
+            f"--teacher {teacher.name}: {who} is for images, whose teachers are Keras's: a .keras or "
             f".h5 file, or {ARCHITECTURE}MobileNetV2"
         )
     outputs = read_keras_file(teacher.path).outputs
@@ -91,7 +96,7 @@ def check_images(recipe: Recipe, inputs: Inputs) -> None:
     if outputs and known and len(known) != outputs:
         raise ConfigError(f"teacher.labels: found {len(known)} names, but {teacher.name} answers {outputs} labels")
     if outputs and path and path.suffix.lower() != ".npz":
-        found = sorted(find_images(path).labels)
+        found = sorted(find_images(path, inputs.label_column).labels)
         if len(found) > outputs or (not known and len(found) != outputs):
             raise ConfigError(
                 f"--teacher {teacher.name}: answers {outputs} labels, but {path} has {len(found)}: "

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 from ..errors import ConfigError, PlanError, did_you_mean
 from ..recipe import Recipe
+from ..route import method_of
 from ..stages import load_stage
-from ..steps import IMAGE_KEYS, TEXT_KEYS, Convert, StepOptions
+from ..steps import IMAGE_KEYS, TEXT_KEYS, Convert, Distillation, Quantize, StepOptions
 from ..target import Target
+
+#: Keys of quantisation-aware training.
+TRAINING = frozenset(Distillation.model_fields)
 
 
 def check_keys(recipe: Recipe, task: str, stages: Sequence[tuple[str, StepOptions | None, str]]) -> None:
@@ -17,11 +21,23 @@ def check_keys(recipe: Recipe, task: str, stages: Sequence[tuple[str, StepOption
         step, unused = options.step, set(options.model_fields_set & IMAGE_KEYS)
         if task == "image_classification" and not isinstance(options, Convert):
             known = {f for name, _, stage in stages if name == step for f in load_stage(stage).Options.model_fields}
+            known |= TRAINING if isinstance(options, Quantize) else set()  # of another method, and noted
             unused = options.model_fields_set - (known - TEXT_KEYS) - {"step"}
         if unused:
             raise PlanError(
                 f"recipe {recipe.name}: stage {number} ({step}): key '{min(unused)}' means nothing for {task}"
             )
+
+
+def unused_keys(recipe: Recipe, target: Target) -> tuple[str, ...]:
+    """A note on keys of training that the recipe names where its method trains nothing."""
+    notes = []
+    for options in recipe.stage:
+        method = method_of(options, target) if isinstance(options, Quantize) else "qat"
+        named = [key for key in type(options).model_fields if key in TRAINING and key in options.model_fields_set]
+        if named and method != "qat":
+            notes.append(f"{options.step}: {', '.join(named)} are of method qat; {method} trains nothing, so not used")
+    return tuple(notes)
 
 
 def check_target_options(target: Target, stages: Sequence[str]) -> None:

@@ -36,6 +36,9 @@ def check_architecture(
         if given and not set(readers).intersection(steps):
             found = f"recipe {recipe.name} has no {' or '.join(readers)} step"
             raise PlanError(f"{found}, so {option} {given.name} would never be used")
+    for option, given in (("a second --teacher", second), ("--student", student)):
+        if given and given.form:
+            raise PlanError(f"{option} {given.name}: is a model file; possible: a Hugging Face model folder")
     if lane.by_token and (only := _only_by_text(recipe, inputs)):
         raise PlanError(f"recipe {recipe.name}: {only}; possible: without it, or a task of whole texts")
     learned = inputs.learned(task)

@@ -106,6 +106,11 @@ def plan_from(
             "--data without --teacher: name a fine-tuned classifier, or a base checkpoint to fine-tune, with --teacher"
             f"; of images a .keras or .h5 file, or {ARCHITECTURE}MobileNetV2"
         )
+    columns = [c for c in (text_column, pair_column, label_column) if c]
+    if columns and not data:
+        raise ConfigError(f"column '{columns[0]}': the sample task has no columns; name texts of your own with --data")
+    if twice := [column for column in columns if columns.count(column) > 1]:
+        raise ConfigError(f"column '{twice[0]}': named twice; texts, pairs and labels have a column each")
     with ThreadPoolExecutor() as pool:  # hashing a model's files takes as long as the imports below
         named = [name for name in teachers if not name.startswith(ARCHITECTURE)]
         pending = [pool.submit(resolve_model, name, "--teacher") for name in named]
@@ -119,7 +124,7 @@ def plan_from(
         found += [resolve_architecture(name) for name in teachers if name.startswith(ARCHITECTURE)]
         images = (task or loaded_recipe.task) == "image_classification"
         inputs = Inputs(
-            data=resolve_images(data) if images else resolve_data(data),
+            data=resolve_images(data, label_column) if images else resolve_data(data),
             teacher=found[0] if found else None,
             student=started.result() if started else None,
             task=task,

@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Options(StepOptions):
-    """Where the images come from, which size they get, and whose labels they must have."""
+    """Where the images come from, which size they get, and which labels they have."""
 
     image_size: Annotated[
         tuple[Positive, Positive] | None, Field(strict=False, description="height, width; none: as they are")
@@ -42,6 +42,7 @@ class Options(StepOptions):
         Field(strict=False, description="height, width and channels that the teacher reads; none: any"),
     ] = None
     teacher_labels: tuple[str, ...] = ()
+    label_column: str | None = None
     sample: bool = False
 
 
@@ -134,7 +135,7 @@ def _fitted(image: Array, size: tuple[int, int] | None, channels: int) -> Array:
 
 def _from_files(path: Path, options: Options, job: Job) -> _Found:
     """Decode every file. Raises ConfigError that names and counts the broken ones, and those of another size."""
-    listing = find_images(path)
+    listing = find_images(path, options.label_column)
     files = [(split, file, label) for split, listed in listing.splits.items() for file, label in listed]
     found = _Found(notes=list(listing.notes))
     broken: list[str] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ..tables import LABEL_NAMES, SPLIT_NAMES, Table, find_splits, normal, read_table
 from .columns import plain_label
 
@@ -43,18 +43,23 @@ class Listing:
         return {label for listed in self.splits.values() for _, label in listed}
 
 
-def find_images(path: Path) -> Listing:
-    """The images of a folder or table. Raises ConfigError for what is none, or has no images, naming the place."""
+def find_images(path: Path, label_column: str | None = None) -> Listing:
+    """The images of a folder or table. `label_column` is the name of a table's column of labels; else a known one.
+
+    Raises ConfigError for what is none, or has no images, naming the place.
+    """
     if path.is_file():
         if path.suffix.lower() in TABLES:
-            return _from_tables({"all": path})
+            return _from_tables({"all": path}, label_column)
         hint = f"; unpack it first: unzip -q {path} -d {path.with_suffix('')}" if path.suffix.lower() == ".zip" else ""
         raise ConfigError(
             f"{path}: images are a folder per class, a table ({', '.join(TABLES)}) of path and label, or an .npz{hint}"
         )
     folders = {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and entry.name[0] not in "._"}
     if any(entry.suffix.lower() in TABLES for entry in path.iterdir()) and not folders.keys() & {"train", "training"}:
-        return _from_tables(find_splits(path))
+        return _from_tables(find_splits(path), label_column)
+    if label_column:
+        raise ConfigError(f"--label-column {label_column}: {path} has a folder for each class; tables have columns")
     named = {SPLIT_NAMES[name.lower()]: folder for name, folder in folders.items() if name.lower() in SPLIT_NAMES}
     if "train" not in named:
         listed, other = _classes(path, folders)
@@ -98,13 +103,13 @@ def shown(names: Sequence[Any]) -> str:
     return ", ".join(str(name) for name in names[:SHOWN]) + more
 
 
-def _from_tables(tables: Mapping[str, Path]) -> Listing:
+def _from_tables(tables: Mapping[str, Path], label_column: str | None) -> Listing:
     """Images by tables of their paths, which are relative to the table."""
     splits: dict[str, list[Listed]] = {}
     problems = []
     for split, file in tables.items():
-        table = read_table(file)
-        path, label = _columns(table)
+        table = read_table(file, (*PATH_NAMES, *([label_column] if label_column else [])))
+        path, label = _columns(table, label_column)
         rows = list(zip(table.columns[path], map(plain_label, table.columns[label]), strict=True))
         blank = sum(not (cell.strip() and name) for cell, name in rows)
         if blank:
@@ -120,12 +125,14 @@ def _from_tables(tables: Mapping[str, Path]) -> Listing:
     return Listing(splits, tables=tuple(tables.values()))
 
 
-def _columns(table: Table) -> tuple[str, str]:
-    """The columns of paths and of labels: by known names, else by what they hold. Raises ConfigError."""
+def _columns(table: Table, label_column: str | None) -> tuple[str, str]:
+    """The columns of paths and of labels: by given or known names, else by what they hold. Raises ConfigError."""
+    if label_column and label_column not in table.columns:
+        raise ConfigError(f"{table.path}: no label column '{label_column}'{did_you_mean(label_column, table.columns)}")
     names = {normal(name): name for name in table.columns}
     path = next((names[name] for name in PATH_NAMES if name in names), None)
     path = path or next((name for name, cells in table.columns.items() if _are_images(cells)), None)
-    label = next((names[name] for name in LABEL_NAMES if name in names and names[name] != path), None)
+    label = label_column or next((names[n] for n in LABEL_NAMES if n in names and names[n] != path), None)
     others = [name for name in table.columns if name != path]
     label = label or (others[0] if len(others) == 1 else None)
     if path is None or label is None:

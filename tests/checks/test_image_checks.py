@@ -85,6 +85,10 @@ def test_what_does_not_fit_is_refused_in_one_line(data: Path, teacher: str, tmp_
     )
     for key, value in (("layer_map", "'last'"), ("augment", "{copies=1}"), ("precision", "'float32'")):
         assert f"key '{key}' means nothing for image_classification" in said(f"distill.{key}={value}")
+    assert "which take no --text-column" in said(text_column="a", **given)
+    switched = plan("quantize.method='ptq'", **given)
+    assert switched.steps[-2].stage == "quantize_tflite_images"
+    assert any("are of method qat; ptq trains nothing, so not used" in note for note in switched.notes)
     assert "width 1.5 and depth 1 are shares of the teacher's; possible: 1 at most" in said(
         "distill.student={architecture='teacher', width=1.5}", kind=ConfigError
     )

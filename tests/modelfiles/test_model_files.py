@@ -206,5 +206,5 @@ def test_an_architecture_is_no_model_to_quantise(tmp_path: Path) -> None:
     from edgekit.cli.options import plan_from
 
     np.save(tmp_path / "data.npy", np.zeros((9, 8), np.float32))
-    with pytest.raises(PlanError, match="--teacher keras:VGG16: is no file with weights, and recipe int8-ptq trains "):
+    with pytest.raises(PlanError, match="keras:VGG16: has no weights yet, and recipe int8-ptq trains no images"):
         plan_from("int8-ptq", "intel-cpu", teachers=("keras:VGG16",), data=str(tmp_path / "data.npy"))

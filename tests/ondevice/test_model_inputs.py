@@ -127,7 +127,7 @@ def test_several_inputs_come_from_an_npz(tmp_path: Path) -> None:
     [
         (
             np.zeros((2, 5, 4, 3)),
-            r"input image: found float64 \[2, 5, 4, 3\], expected float32 \[samples, 1, 4, 4, 3\]",
+            r"input image: found float64 \[2, 5, 4, 3\], expected float32 \[samples, 4, 4, 3\]",
         ),
         (np.zeros((4, 4, 3)), r"input image: found float64 \[4, 4, 3\], expected"),
         (np.float32(1), r"input image: found float32 \[\], expected"),

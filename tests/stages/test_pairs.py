@@ -253,4 +253,8 @@ def test_other_architectures_are_told_token_types_where_they_have_them(
     save_hf_classifier(own, tmp_path / "saved")
     again = load_hf_classifier(tmp_path / "saved", ("bad", "good"), 0, 24)
     assert again.separator == (separator if types else None)
+    model.config.num_hidden_layers = 3
+    model.config.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"its weights lack 16 of the tensors that its config.json asks for: \w+\."):
+        load_hf_classifier(tmp_path, ("bad", "good"), 0, 24)
     assert np.allclose(predict(again, ids), expected, atol=1e-5)

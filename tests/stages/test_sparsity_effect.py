@@ -125,7 +125,7 @@ def test_a_method_that_no_runtime_has_for_a_task_is_not_looked_for_elsewhere(tmp
     asked = ["plan", "--recipe", "mobilenet-int8", "--target", "raspberrypi", "--store", str(tmp_path / "store")]
     shown = CliRunner().invoke(cli, [*asked, "--set", "sparsify.method=regularisation"])
     assert isinstance(shown.exception, PlanError)
-    assert str(shown.exception).endswith("of target raspberrypi; possible: another method")
+    assert str(shown.exception).endswith("of target raspberrypi; possible: method = 'magnitude'")
 
 
 def test_without_a_model_it_speaks_of_the_layers_alone(tmp_path: Path) -> None:

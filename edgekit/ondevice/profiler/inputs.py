@@ -163,8 +163,8 @@ def _read(path: Path, inputs: Sequence[Tensor]) -> dict[str, Array]:
 
 def fit(where: str, tensor: Tensor, array: Array) -> Array:
     """The samples [count, *shape] in the input's type, where nothing is lost by that. Raises OnDeviceError."""
-    expected = f"expected {tensor.dtype} [samples, {', '.join(map(str, tensor.shape))}]"
-    shapes = [tensor.shape, tensor.shape[1:]] if tensor.shape[:1] == (1,) else [tensor.shape]
+    shapes = [tensor.shape[1:], tensor.shape] if tensor.shape[:1] == (1,) else [tensor.shape]
+    expected = f"expected {tensor.dtype} [{', '.join(map(str, ('samples', *shapes[0])))}]"
     if array.ndim == 0 or array.shape[1:] not in shapes:
         raise OnDeviceError(f"{where}: found {array.dtype} {list(array.shape)}, {expected}")
     if not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
@@ -172,6 +172,9 @@ def fit(where: str, tensor: Tensor, array: Array) -> Array:
             "; quantise them with scale {:g}, zero point {}".format(*tensor.quantisation) if tensor.quantisation else ""
         )
         raise OnDeviceError(f"{where}: found {array.dtype}, expected {tensor.dtype}{hint}")
+    whole = np.isfinite(array).all(axis=tuple(range(1, array.ndim))) if array.dtype.kind == "f" else np.True_
+    if not whole.all():
+        raise OnDeviceError(f"{where}: {(~whole).sum()} of {len(array)} samples have NaN or infinite numbers")
     fitted = np.ascontiguousarray(array, tensor.dtype).reshape(len(array), *tensor.shape)
     if array.dtype.kind in "iu" and not np.array_equal(fitted.reshape(array.shape), array):
         raise OnDeviceError(f"{where}: values from {array.min()} to {array.max()}, {expected}")

@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ...shape import answers_of, read_config
 from .encoder import token_types
+
+#: Parts of a classifier that a base checkpoint lacks, as transformers' architectures call them.
+HEADS = ("classifier", "logits_proj", "pooler", "pre_classifier", "projector", "score", "sequence_summary")
 
 
 class HfClassifier(nn.Module):  # type: ignore[misc]
@@ -63,21 +67,30 @@ def load_hf_classifier(
     """The classifier of a folder that transformers knows, in float32; what a base checkpoint lacks starts from `seed`.
 
     `separator` makes it one of pairs, `problem` (as in config.json) one that answers with a value or several labels;
-    else config.json says. Raises ConfigError, naming the folder, for one that transformers cannot read, whose
-    classifier has another number of labels, or whose positions end before `max_tokens`.
+    else config.json says. Raises ConfigError, naming the folder, for one that transformers cannot read, that lacks
+    tensors which only a base checkpoint may lack, whose classifier has another number of labels, or whose positions
+    end before `max_tokens`.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(seed)
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
+            output_loading_info=True,
             id2label=dict(enumerate(labels)), label2id={name: at for at, name in enumerate(labels)},
             **({"problem_type": problem} if problem else {}),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"{folder}: transformers cannot load it: {str(error).strip().splitlines()[0]}") from None
+    may_lack = () if answers_of(read_config(folder)) == "text" else HEADS
+    missing = sorted(name for name in loaded["missing_keys"] if not set(name.split(".")).intersection(may_lack))
+    if missing:
+        raise ConfigError(
+            f"{folder}: its weights lack {len(missing)} of the tensors that its config.json asks for: "
+            f"{', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}"
+        )
     if separator is not None:
         model.config.edgekit = {"separator": separator}
     classifier = HfClassifier(model.eval())
