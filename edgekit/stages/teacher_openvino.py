@@ -111,5 +111,9 @@ def save_file_ir(network: Any, folder: Path) -> None:
 
 
 def _plain(error: Exception) -> str:
+    """What OpenVINO says in one line; of operators that it lacks, which, and who may have them."""
+    if lacking := re.search(r"No conversion rule found for operations: (.+)", str(error)):
+        names = re.sub(r"-\d+\b", "", lacking[1]).strip()  # their opset
+        return f"it has no operator {names}; possible: an .onnx of standard operators for a target with onnxruntime"
     said = re.sub(r"Exception from \S+:\d+:|Check '[^']*' failed at \S+:\d+:", " ", str(error))
     return " ".join(said.split())[:400]

@@ -7,6 +7,7 @@ docs/Operators.md; onnx/onnx-tensorrt 8.6, docs/operators.md). Token ids are int
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,8 @@ def fold(path: Path, named: object = "convert") -> Any:
         model = onnx.load(folded)
     except failures() as error:
         said = " ".join(str(error).split()).replace(str(path), path.name)
+        if lacking := re.search(r"No Op registered for (\w+) with domain_version of (\d+)", said):
+            said = f"opset {lacking[2]} has no operator {lacking[1]}; possible: export it with ONNX's own alone"
         raise StageError(f"{named}: ONNX Runtime cannot load the graph: {said:.300}") from None
     finally:
         folded.unlink(missing_ok=True)
