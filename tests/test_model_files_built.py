@@ -227,13 +227,17 @@ def test_an_operator_that_the_runtime_lacks_is_named(place: Path, net: tuple[Pat
         model.opset_import.add(domain=domain, version=1)
 
     path = change(net[0], place / "fancy.onnx", foreign)
-    with pytest.raises(StageError, match=r"OpenVINO cannot read it: it has no operator com\.acme\.FancyRelu; possible") as caught:
+    with pytest.raises(
+        StageError, match=r"OpenVINO cannot read it: it has no operator com\.acme\.FancyRelu; possible"
+    ) as caught:
         make(place, "intel-cpu", path, net[1])
     assert "\n" not in str(caught.value)
     with pytest.raises(PlanError, match=r"^fancy\.onnx: operators com\.acme::FancyRelu are not ONNX's own; possible: "):
         plan_from("int8-ptq", str(place / "ort.toml"), teachers=(str(path),), data=str(net[1]))
     unknown = change(net[0], place / "unknown.onnx", lambda model: foreign(model, ""))
-    with pytest.raises(StageError, match=r"cannot load the graph: opset 1 has no operator FancyRelu; possible") as caught:
+    with pytest.raises(
+        StageError, match=r"cannot load the graph: opset 1 has no operator FancyRelu; possible"
+    ) as caught:
         make(place, "ort.toml", unknown, net[1])
     assert "\n" not in str(caught.value)
 
