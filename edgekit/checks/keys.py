@@ -17,6 +17,9 @@ TRAINING = frozenset(Distillation.model_fields)
 
 def check_keys(recipe: Recipe, task: str, stages: Sequence[tuple[str, StepOptions | None, str]]) -> None:
     """Refuse a key of the recipe that means nothing for this task. Raises PlanError naming it."""
+    for key, of_images in (("image_size", True), ("max_tokens", False)):
+        if key in recipe.model_fields_set and of_images != (task == "image_classification"):
+            raise PlanError(f"recipe {recipe.name}: key '{key}' means nothing for {task}")
     for number, options in enumerate(recipe.stage, start=1):
         step, unused = options.step, set(options.model_fields_set & IMAGE_KEYS)
         if task == "image_classification" and not isinstance(options, Convert):

@@ -85,6 +85,8 @@ def test_what_does_not_fit_is_refused_in_one_line(data: Path, teacher: str, tmp_
     )
     for key, value in (("layer_map", "'last'"), ("augment", "{copies=1}"), ("precision", "'float32'")):
         assert f"key '{key}' means nothing for image_classification" in said(f"distill.{key}={value}")
+    assert "key 'max_tokens' means nothing for image_classification" in said("max_tokens=64")
+    assert "key 'image_size' means nothing for text_classification" in said("image_size=[32, 32]", recipe="int8-ptq")
     assert "which take no --text-column" in said(text_column="a", **given)
     switched = plan("quantize.method='ptq'", **given)
     assert switched.steps[-2].stage == "quantize_tflite_images"
