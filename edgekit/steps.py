@@ -60,6 +60,10 @@ class Training(StepOptions):
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     evaluations: Annotated[Positive, Field(description="how often an epoch looks at the validation split")] = 4
     patience: Annotated[Positive, Field(description="evaluations without a gain before it stops early")] = 6
+    best_by: Annotated[
+        Literal["score", "loss"],
+        Field(description="which evaluation's weights are kept: that of the best headline, or of the least loss"),
+    ] = "score"
     train_embeddings: Annotated[bool, Field(description="false keeps the token vectors as they start: faster")] = False
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"], Field(description="auto: bfloat16 where the CPU computes in it")

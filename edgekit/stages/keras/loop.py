@@ -124,7 +124,7 @@ class Loop(ABC):
     def _evaluate(self, at: Progress) -> float:
         """The score on the validation split; keeps the weights if they count and were never better."""
         score, loss = self.measure()
-        if at.step >= self.counts_from and at.is_best(score, loss):
+        if at.step >= self.counts_from and at.is_best(score, loss, self.options.best_by):
             self.best = {name: np.array(variable) for name, variable in self.kept.items()}
         return score
 

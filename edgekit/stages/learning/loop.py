@@ -173,7 +173,7 @@ class _Loop:
         rows = np.arange(len(self.validation.token_ids))
         by_row = self.validation.padded(logits) if isinstance(self.validation, WindowSplit) else logits
         loss = float(self._loss(torch.from_numpy(by_row), self.validation, rows))
-        if at.is_best(score, loss):
+        if at.is_best(score, loss, self.options.best_by):
             self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
         return score
 

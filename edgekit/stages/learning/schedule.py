@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ...steps import Training
 
@@ -25,9 +26,14 @@ class Progress:
     start_score: float | None = None
     without_gain: int = 0
 
-    def is_best(self, score: float, loss: float) -> bool:
-        """Note an evaluation at this step; true where it was never better: a higher score, or that at a lower loss."""
-        if (score, -loss) > (self.best_score, -self.best_loss):
+    def is_best(self, score: float, loss: float, by: Literal["score", "loss"]) -> bool:
+        """Note an evaluation at this step; true where it was never better.
+
+        Better is a higher score, or that at a lower loss; `by` the loss, a lower loss alone: it tells gains apart that
+        are less than a few answers.
+        """
+        higher = (score, -loss) > (self.best_score, -self.best_loss)
+        if self.best_step < 0 or (loss < self.best_loss if by == "loss" else higher):
             self.best_score, self.best_loss, self.best_step, self.without_gain = score, loss, self.step, 0
             return True
         self.without_gain += 1
