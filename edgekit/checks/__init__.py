@@ -1,1 +1,1 @@
-"""Whether a recipe, a target and what the user points at fit together: one module for each kind of data."""
+"""Whether a recipe, a target and what the user points at fit together: what `plan` refuses before any work."""

@@ -11,9 +11,6 @@ from ..stages import load_stage
 from ..steps import IMAGE_KEYS, TEXT_KEYS, Convert, Distillation, Quantize, StepOptions
 from ..target import Target
 
-#: Keys of quantisation-aware training.
-TRAINING = frozenset(Distillation.model_fields)
-
 
 def check_keys(recipe: Recipe, task: str, stages: Sequence[tuple[str, StepOptions | None, str]]) -> None:
     """Refuse a key of the recipe that means nothing for this task. Raises PlanError naming it."""
@@ -24,7 +21,8 @@ def check_keys(recipe: Recipe, task: str, stages: Sequence[tuple[str, StepOption
         step, unused = options.step, set(options.model_fields_set & IMAGE_KEYS)
         if task == "image_classification" and not isinstance(options, Convert):
             known = {f for name, _, stage in stages if name == step for f in load_stage(stage).Options.model_fields}
-            known |= TRAINING if isinstance(options, Quantize) else set()  # of another method, and noted
+            if isinstance(options, Quantize):  # its keys of training are noted by `unused_keys`
+                known |= set(Distillation.model_fields)
             unused = options.model_fields_set - (known - TEXT_KEYS) - {"step"}
         if unused:
             raise PlanError(
@@ -36,9 +34,10 @@ def unused_keys(recipe: Recipe, target: Target) -> tuple[str, ...]:
     """A note on keys of training that the recipe names where its method trains nothing."""
     notes = []
     for options in recipe.stage:
-        method = method_of(options, target) if isinstance(options, Quantize) else "qat"
-        named = [key for key in type(options).model_fields if key in TRAINING and key in options.model_fields_set]
-        if named and method != "qat":
+        if not isinstance(options, Quantize) or (method := method_of(options, target)) == "qat":
+            continue
+        named = [key for key in Distillation.model_fields if key in options.model_fields_set]
+        if named:
             notes.append(f"{options.step}: {', '.join(named)} are of method qat; {method} trains nothing, so not used")
     return tuple(notes)
 

@@ -24,7 +24,10 @@ from .texts import check_texts
 def check_architecture(
     recipe: Recipe, target: Target, inputs: Inputs, task: str, lane: Lane, toolchain: Toolchain
 ) -> None:
-    """Refuse an architecture that a step or the toolchain does not know, by name, before any work."""
+    """Refuse what no step would use, labels that differ, and an architecture that a step or the toolchain lacks.
+
+    Raises PlanError, by name.
+    """
     teacher, student = inputs.teacher, inputs.student
     steps = [s.step for s in recipe.stage]
     second = inputs.more_teachers[0] if inputs.more_teachers else None

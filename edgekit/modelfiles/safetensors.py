@@ -58,7 +58,7 @@ def check_sizes(shape: Shape, tensors: Mapping[str, tuple[int, ...]], path: Path
         ("classifier.weight", (len(shape.labels), shape.hidden)),
     ):
         for name, size in tensors.items():
-            if re.search(rf"(?:^|\.){re.escape(ending)}$", name) and size != wanted:
+            if f".{name}".endswith(f".{ending}") and size != wanted:
                 raise ConfigError(
                     f"{path}: tensor '{name}' has the shape {list(size)}, config.json asks for {list(wanted)}"
                 )

@@ -7,7 +7,7 @@ import binascii
 import io
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Pixels:
             self.name = str(table["name"])
             self.shape = (int(table["height"]), int(table["width"]), int(table["channels"]))
             dtype = np.dtype(table["dtype"])
-            self._order: Sequence[int] = [2, 1, 0] if table["order"] == "bgr" else list(range(self.shape[2]))
+            self._backwards = table["order"] == "bgr"
             scale, offset = (np.asarray(table[key], np.float64) for key in ("scale", "offset"))
             values = np.arange(256)[:, None] * scale + offset  # [256, channels], in the model's order
             quantisation = table["quantisation"]
@@ -105,18 +105,18 @@ class Pixels:
         columns = np.broadcast_to(values, (256, self.shape[2])).astype(dtype).T
         alike = bool((columns == columns[0]).all())
         self._tables = [np.ascontiguousarray(column) for column in (columns[:1] if alike else columns)]
-        self._in_order = list(self._order) == sorted(self._order)
-        self._plain = dtype == np.uint8 and alike and bool((self._tables[0] == np.arange(256)).all())
+        same = dtype == np.uint8 and bool((columns == np.arange(256)).all())
+        self._plain = same and not self._backwards
 
     def prepare(self, pixels: Array) -> dict[str, Array]:
         """The feed for pixels uint8 [height, width, channels]. Raises OnDeviceError for another size."""
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             found, wanted = (" x ".join(map(str, shape)) for shape in (pixels.shape, self.shape))
             raise OnDeviceError(f"image: found {pixels.dtype} {found}, the model reads uint8 {wanted}")
-        if not self._in_order:
-            pixels = pixels[..., self._order]
         if self._plain:
             return {self.name: pixels[None]}
+        if self._backwards:
+            pixels = pixels[..., ::-1]
         if len(self._tables) == 1:
             return {self.name: self._tables[0].take(pixels)[None]}
         fed = np.empty((1, *self.shape), self._tables[0].dtype)

@@ -112,9 +112,9 @@ def match_labels(
             f"LABEL_{len(teacher) - 1}, so which is which cannot be known; possible: real names in its id2label, "
             "or ids as labels in the data"
         )
-    is_id = re.compile("|".join(map(str, range(len(teacher)))))
-    unknown = sorted(label for label in found if label.casefold() not in ids and not is_id.fullmatch(label))
-    raise ConfigError(f"{where}: labels {_listed(unknown)} are not the teacher's; {knows}")
+    unknown = sorted(label for label in found if label.casefold() not in ids)
+    no_ids = [label for label in unknown if not re.fullmatch(r"\d+", label) or int(label) >= len(teacher)]
+    raise ConfigError(f"{where}: labels {_listed(no_ids or unknown)} are not the teacher's; {knows}")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -256,6 +256,7 @@ def test_labels_follow_the_teacher(
         ("ab", ("x", "y"), "labels 'a', 'b' are not the teacher's; the teacher knows 'x', 'y'"),
         ("ax", ("x", "y"), "labels 'a' are not the teacher's"),
         ("1a", ("x", "y"), "labels 'a' are not the teacher's"),
+        ("1x", ("x", "y"), "labels '1' are not the teacher's"),
         ("12", ("x", "y"), "labels '2' are no ids; the teacher knows 'x', 'y', so 0 … 1"),
         ("ab", ("LABEL_0", "LABEL_1"), "names its own LABEL_0 … LABEL_1, so which is which cannot be known"),
     ],

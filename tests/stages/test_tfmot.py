@@ -181,8 +181,8 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert (again.work / "weights.safetensors").read_bytes() == (whole.work / "weights.safetensors").read_bytes()
 
 
-def test_a_start_below_zero_is_not_measured_again_when_a_training_goes_on(tmp_path: Path) -> None:
-    """The headline of regression, a correlation, may be negative."""
+def counting(options: Training, job: Job) -> Any:
+    """A loop of six steps over one weight that counts them; its score rises, its loss is least after three."""
     from edgekit.stages.keras.framework import import_keras
     from edgekit.stages.keras.loop import Loop
 
@@ -198,7 +198,13 @@ def test_a_start_below_zero_is_not_measured_again_when_a_training_goes_on(tmp_pa
             return 0.5
 
         def measure(self) -> tuple[float, float]:
-            return float(weight[0, 0]) / 10 - 0.9, 1.0
+            return float(weight[0, 0]) / 10 - 0.9, (float(weight[0, 0]) - 3) ** 2
+
+    return Counting([weight], [weight], {"weight": weight}, 24, options, job)
+
+
+def test_a_start_below_zero_is_not_measured_again_when_a_training_goes_on(tmp_path: Path) -> None:
+    """The headline of regression, a correlation, may be negative."""
 
     def kill_at_three(done: int, total: int, unit: str, note: str) -> None:
         if done == 3:
@@ -207,11 +213,18 @@ def test_a_start_below_zero_is_not_measured_again_when_a_training_goes_on(tmp_pa
     options = Training(batch_size=4, epochs=1.0, evaluations=6)
     job = make_job(tmp_path / "work", {}, kill_at_three)
     with pytest.raises(KilledError):
-        Counting([weight], [weight], {"weight": weight}, 24, options, job).run()
-    job = replace(job, progress=lambda done, total, unit, note: None)
-    result = Counting([weight], [weight], {"weight": weight}, 24, options, job).run()
+        counting(options, job).run()
+    loop = counting(options, replace(job, progress=lambda done, total, unit, note: None))
+    result = loop.run()
     assert result.start_score == pytest.approx(-0.9)
-    assert (result.step, result.best_step, float(weight[0, 0])) == (6, 6, 6.0)
+    assert (result.step, result.best_step, float(loop.kept["weight"][0, 0])) == (6, 6, 6.0)
+
+
+def test_the_weights_of_the_least_loss_are_kept_on_request(tmp_path: Path) -> None:
+    options = Training(batch_size=4, epochs=1.0, evaluations=6, best_by="loss")
+    loop = counting(options, make_job(tmp_path / "work", {}))
+    result = loop.run()
+    assert (result.step, result.best_step, result.best_loss, float(loop.kept["weight"][0, 0])) == (6, 3, 0.0, 3.0)
 
 
 def test_qat_ends_on_the_grid_that_the_converter_rounds_to(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -91,6 +91,23 @@ def test_a_model_learns_from_the_teacher_and_from_labels(tmp_path: Path, taught:
     assert result.steps == result.planned_steps == 120
     assert [(done, total, unit) for done, total, unit, _ in told] == [(n, 120, "steps") for n in range(1, 121)]
     assert told[-1][3].startswith("loss 0.") and ", accuracy 0." in told[0][3] + told[-1][3]
+
+
+def test_the_weights_of_the_least_loss_are_kept_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.stages.learning.loop import train
+    from edgekit.stages.learning.schedule import Progress
+
+    evaluated: list[tuple[float, int]] = []
+    is_best = Progress.is_best
+
+    def note(at: Progress, score: float, loss: float, by: Literal["score", "loss"]) -> bool:
+        evaluated.append((loss, at.step))
+        return is_best(at, score, loss, by)
+
+    monkeypatch.setattr(Progress, "is_best", note)
+    options = OPTIONS.model_copy(update={"epochs": 6, "learning_rate": 3e-2, "best_by": "loss"})
+    result = train(small_encoder(), split(160, 0), split(64, 1), options, make_job(tmp_path, {}), 0)
+    assert (result.best_loss, result.best_step) == min(evaluated)
 
 
 def test_two_runs_give_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:

@@ -172,9 +172,9 @@ def fit(where: str, tensor: Tensor, array: Array) -> Array:
             "; quantise them with scale {:g}, zero point {}".format(*tensor.quantisation) if tensor.quantisation else ""
         )
         raise OnDeviceError(f"{where}: found {array.dtype}, expected {tensor.dtype}{hint}")
-    whole = np.isfinite(array).all(axis=tuple(range(1, array.ndim))) if array.dtype.kind == "f" else np.True_
-    if not whole.all():
-        raise OnDeviceError(f"{where}: {(~whole).sum()} of {len(array)} samples have NaN or infinite numbers")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        broken = sum(not np.isfinite(sample).all() for sample in array)
+        raise OnDeviceError(f"{where}: {broken} of {len(array)} samples have NaN or infinite numbers")
     fitted = np.ascontiguousarray(array, tensor.dtype).reshape(len(array), *tensor.shape)
     if array.dtype.kind in "iu" and not np.array_equal(fitted.reshape(array.shape), array):
         raise OnDeviceError(f"{where}: values from {array.min()} to {array.max()}, {expected}")

@@ -15,7 +15,7 @@ from ...shape import answers_of, read_config
 from .encoder import token_types
 
 #: Parts of a classifier that a base checkpoint lacks, as transformers' architectures call them.
-HEADS = ("classifier", "logits_proj", "pooler", "pre_classifier", "projector", "score", "sequence_summary")
+MAY_BE_FRESH = ("classifier", "logits_proj", "pooler", "pre_classifier", "projector", "score", "sequence_summary")
 
 
 class HfClassifier(nn.Module):  # type: ignore[misc]
@@ -84,7 +84,7 @@ def load_hf_classifier(
         )  # fmt: skip
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"{folder}: transformers cannot load it: {str(error).strip().splitlines()[0]}") from None
-    may_lack = () if answers_of(read_config(folder)) == "text" else HEADS
+    may_lack = () if answers_of(read_config(folder)) == "text" else MAY_BE_FRESH
     missing = sorted(name for name in loaded["missing_keys"] if not set(name.split(".")).intersection(may_lack))
     if missing:
         raise ConfigError(
