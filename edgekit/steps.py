@@ -188,7 +188,11 @@ class Student(StepOptions):
         Field(description="mobilenet_v3 is the minimalistic one; teacher: the teacher with a share of its channels"),
     ] = "mobilenet_v2"
     width: Annotated[float, Field(gt=0, le=2, description="times as many channels as the architecture's")] = 0.35
-    depth: Annotated[float, Field(gt=0, le=2, description="times as many blocks of each size, one at least")] = 1.0
+    depth: Annotated[
+        float,
+        Field(gt=0, le=2, description="times as many blocks of each size, one at least; teacher: share that stays of "
+                                      "the blocks that hand on the shape they are given"),
+    ] = 1.0  # fmt: skip
 
 
 class Distort(StepOptions):

@@ -29,7 +29,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
 
     from .images.losses import Features
     from .images.models import ImageModel, Pixels, facts, load_model, predict, save_model
-    from .images.shrink import leave_out_blocks, shrink
+    from .images.shrink import count_blocks, leave_out_blocks, shrink
     from .images.students import build_student
     from .images.training import ImageTrainer, read_lessons
     from .keras.loop import prepare
@@ -40,9 +40,9 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     assert teacher is not None
     if options.student.architecture == "teacher":
         thin = load_model(source.path)
-        student = thin.with_model(shrink(leave_out_blocks(thin.model, options.student.depth), options.student.width))
-        shape = f"{options.student.depth:g} of its blocks, {options.student.width:g} of the channels within them"
-        note = f"the student starts from the teacher: {shape}"
+        student = thin.with_model(leave_out_blocks(shrink(thin.model, options.student.width), options.student.depth))
+        blocks = f"{count_blocks(student.model)} of its {count_blocks(teacher.model)} residual blocks"
+        note = f"the student starts from the teacher: {blocks}, {options.student.width:g} of the channels within them"
     else:
         prepare(job.seed)  # the random start is this stage's own, whatever was loaded before
         model = build_student(options.student, teacher.shape, len(teacher.labels))

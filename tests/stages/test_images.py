@@ -309,6 +309,11 @@ def test_a_student_learns(student: tuple[Artifact, Outcome], earlier: Earlier, t
     metrics = student[1].metrics
     assert metrics["validation_accuracy"] >= metrics["validation_accuracy_untrained"]
     assert metrics["validation_accuracy"] > 0.6
+    said = "the student starts from the teacher: {} of its 1 residual blocks, 0.5 of the channels within them"
+    assert student[1].notes == (said.format(1),)
+    _, short = distil(earlier, tmp_path / "short", epochs=1.0,
+                      student=Student(architecture="teacher", width=0.5, depth=0.4))  # fmt: skip
+    assert short.notes == (said.format(0),)
     _, fresh = distil(earlier, tmp_path / "new", epochs=1.0, student=Student(architecture="resnet", width=0.25),
                       losses={"response": 1.0, "hidden": 0.1})  # fmt: skip
     assert fresh.notes == ("the student: resnet, width 0.25, depth 1",)

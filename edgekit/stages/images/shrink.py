@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 
 
 def leave_out_blocks(model: Any, depth: float) -> Any:
-    """A copy of a flat functional model with this share of the blocks that can be left out."""
+    """A copy of a flat functional model that keeps this share, rounded, of the blocks that can be left out."""
     _, keras = import_keras()
     blocks = _residual_blocks(model)
     kept = min(len(blocks), round(depth * len(blocks)))
@@ -41,6 +41,11 @@ def leave_out_blocks(model: Any, depth: float) -> Any:
     for layer in small.layers:
         layer.set_weights(model.get_layer(layer.name).get_weights() if layer.weights else [])
     return small
+
+
+def count_blocks(model: Any) -> int:
+    """How many residual blocks a model has, whether they can be left out or not."""
+    return sum(type(layer).__name__ == "Add" for layer in model.layers)
 
 
 def _residual_blocks(model: Any) -> dict[str, int]:
