@@ -70,24 +70,29 @@ def _source(path: Path, overrides: Sequence[str]) -> str:
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
-    """Write one `step.key=value` into the recipe's content; the value is TOML, or else a plain string."""
+    """Write one `step.key=value`, or `step.table.key=value`, into the content; the value is TOML, or a plain string."""
     target, equals, text = override.partition("=")
-    step, dot, key = target.strip().rpartition(".")
-    if not equals or not key:
+    *tables, key = target.strip().split(".")
+    if not equals or not all([*tables, key]):
         raise ConfigError(f"--set {override}: expected step.key=value, such as distill.epochs=2")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    if not dot:
+    if not tables:
         content[key] = value
         return
+    step, *inner = tables
     stages = [s for s in content.get("stage", []) if isinstance(s, dict) and s.get("step") == step]
     if not stages:
         present = [str(s.get("step")) for s in content.get("stage", []) if isinstance(s, dict)]
         raise ConfigError(f"--set {override}: the recipe has no step '{step}'{did_you_mean(step, present)}")
-    for stage in stages:
-        stage[key] = value
+    for place in stages:
+        for name in inner:
+            if not isinstance(place.get(name), dict):
+                place[name] = {}
+            place = place[name]
+        place[key] = value
 
 
 def _check_order(recipe: Recipe, path: Path) -> None:

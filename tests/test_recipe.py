@@ -112,12 +112,21 @@ def test_set_overrides_any_key(tmp_path: Path) -> None:
     assert (recipe.stage[1].layers, recipe.min_retention, recipe.stage[0].precision) == ([0, 2], 0.5, "float32")
 
 
+def test_set_overrides_a_key_of_a_table(tmp_path: Path) -> None:
+    thin = write(tmp_path, GOOD.replace('step = "distill"', 'step = "distill"\nstudent = { width = 0.5, depth = 0.4 }'))
+    distill = load_recipe(thin, ["distill.student.depth=0.3", "distill.distort.mix=0.2"]).stage[1]
+    assert (distill.student.width, distill.student.depth, distill.distort.mix) == (0.5, 0.3, 0.2)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
         ("distill.epoch=1", "stage 2 (distill): unknown key 'epoch'; did you mean 'epochs'?"),
         ("distil.epochs=1", "the recipe has no step 'distil'; did you mean 'distill'?"),
         ("distill.epochs", "expected step.key=value"),
+        ("distill..epochs=1", "expected step.key=value"),
+        ("distill.epochs.most=1", "key 'epochs': found {'most': 1}"),
+        ("distill.student.dept=1", "stage 2 (distill) student: unknown key 'dept'; did you mean 'depth'?"),
         ("distill.epochs=many", "found 'many'"),
         ("distill.epochs=inf", "found inf, expected a finite number"),
         ("seed=4294967296", "'seed': found 4294967296"),
