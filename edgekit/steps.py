@@ -21,6 +21,8 @@ from pydantic import (
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Below = Annotated[float, Field(gt=0, lt=1)]
+#: Passes over the data; more than the most is a slip of the pen, and would never end.
+Epochs = Annotated[float, Field(gt=0, le=10_000)]
 Positive = Annotated[int, Field(ge=1)]
 Number = Annotated[int, Field(ge=0)]
 
@@ -53,9 +55,9 @@ class StepOptions(BaseModel):
 class Training(StepOptions):
     """How a step trains, where it does."""
 
-    epochs: Annotated[float, Field(gt=0, description="passes over the training split; 0.5 is half of it")] = 3.0
+    epochs: Annotated[Epochs, Field(description="passes over the training split; 0.5 is half of it")] = 3.0
     batch_size: Positive = 64
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-4
+    learning_rate: Below = 3e-4
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps over which the rate rises")] = 0.06
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     evaluations: Annotated[Positive, Field(description="how often an epoch looks at the validation split")] = 4
@@ -172,7 +174,7 @@ class Teacher(Training):
         Literal["auto", "always", "never"], Field(description="auto: where it is not a classifier yet")
     ] = "auto"
     train_embeddings: bool = True
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
+    learning_rate: Below = 5e-5
     pixels: Annotated[
         Literal["auto", "0..255", "0..1", "-1..1", "imagenet", "imagenet-bgr"],
         Field(description="of images: what a pixel is to the teacher; auto: the way in which it answers best"),
@@ -282,13 +284,13 @@ class Sparsify(Distillation):
         Literal["local", "global"],
         Field(description="of the threshold: each matrix its own, or one over all, by each matrix's norm"),
     ] = "local"
-    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of zero weights in the dense layers")] = 0.5
+    sparsity: Annotated[Below, Field(description="share of zero weights in the dense layers")] = 0.5
     pattern: Annotated[
         Literal["unstructured", "2:4", "block"], Field(description="2:4 and block: where the toolchain can")
     ] = "unstructured"
     block: Annotated[tuple[Positive, Positive], Field(strict=False, description="for pattern = 'block'")] = (1, 4)
-    epochs: Annotated[float, Field(gt=0)] = 0.5
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    epochs: Epochs = 0.5
+    learning_rate: Below = 1e-4
 
     @model_validator(mode="after")
     def _fits(self) -> Sparsify:
@@ -309,8 +311,8 @@ class Cluster(Distillation):
     init: Annotated[
         Literal["kmeans++", "linear"], Field(description="where the values start: by density, or evenly spread")
     ] = "kmeans++"
-    epochs: Annotated[float, Field(gt=0)] = 0.5
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    epochs: Epochs = 0.5
+    learning_rate: Below = 1e-4
 
 
 class Quantize(Distillation):
@@ -336,7 +338,7 @@ class Quantize(Distillation):
         Literal["fast", "accurate", "off"] | None, Field(description="biases take up the mean error of INT8")
     ] = None
     max_drop: Annotated[
-        Annotated[float, Field(gt=0, lt=1)] | None,
+        Below | None,
         Field(description="layers go back to float until the validation split loses no more than this"),
     ] = None
     drop_metric: Annotated[
@@ -348,8 +350,8 @@ class Quantize(Distillation):
     keep_float_below_db: Annotated[
         float, Field(gt=0, lt=100, description="auto keeps layers whose own signal-to-noise ratio is below it")
     ] = 20.0
-    epochs: Annotated[float, Field(gt=0, description="of qat")] = 0.5
-    learning_rate: Annotated[float, Field(gt=0, lt=1, description="of qat")] = 3e-5
+    epochs: Annotated[Epochs, Field(description="of qat")] = 0.5
+    learning_rate: Annotated[Below, Field(description="of qat")] = 3e-5
 
     @field_validator("drop_metric")
     @classmethod

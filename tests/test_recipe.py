@@ -128,6 +128,7 @@ def test_set_overrides_a_key_of_a_table(tmp_path: Path) -> None:
         ("distill.epochs.most=1", "key 'epochs': found {'most': 1}"),
         ("distill.student.dept=1", "stage 2 (distill) student: unknown key 'dept'; did you mean 'depth'?"),
         ("distill.epochs=many", "found 'many'"),
+        ("distill.epochs=1e300", "found 1e+300, expected less than or equal to 10000"),
         ("distill.epochs=inf", "found inf, expected a finite number"),
         ("seed=4294967296", "'seed': found 4294967296"),
         ("image_size=[32, 4096]", "found 4096"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..artifact import Artifact, Job, Outcome
-from ..steps import Distillation, Distort, Positive
+from ..steps import Below, Distillation, Distort, Epochs, Positive
 
 ACCEPTS = "keras"
 PRODUCES = "keras"
@@ -21,8 +21,8 @@ class Options(Distillation):
     step: str = "quantize"
     method: Literal["qat"] = "qat"
     calibration_samples: Annotated[Positive, Field(description="training images that the ranges start from")] = 300
-    epochs: Annotated[float, Field(gt=0)] = 0.5
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-5
+    epochs: Epochs = 0.5
+    learning_rate: Below = 3e-5
     distort: Annotated[Distort | None, Field(description="as the recipe's distill step has it")] = None
 
 

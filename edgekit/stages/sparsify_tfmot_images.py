@@ -14,7 +14,7 @@ from pydantic import Field
 
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError, StageError
-from ..steps import Distillation, Distort
+from ..steps import Below, Distillation, Distort, Epochs
 
 ACCEPTS = "keras"
 PRODUCES = "keras"
@@ -29,10 +29,10 @@ class Options(Distillation):
     """The recipe's step; blocks are for matrices, which only the last layer of an image classifier has."""
 
     step: str = "sparsify"
-    sparsity: Annotated[float, Field(gt=0, lt=1, description="share of zero weights in the convolutions")] = 0.5
+    sparsity: Annotated[Below, Field(description="share of zero weights in the convolutions")] = 0.5
     pattern: Literal["unstructured", "2:4"] = "unstructured"
-    epochs: Annotated[float, Field(gt=0)] = 0.5
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    epochs: Epochs = 0.5
+    learning_rate: Below = 1e-4
     distort: Annotated[Distort | None, Field(description="as the recipe's distill step has it")] = None
 
 

@@ -40,8 +40,8 @@ class Options(steps.Teacher):
     architecture: Annotated[str | None, Field(description="such as MobileNetV2: trained from nothing")] = None
     distort: Distort | None = Distort()
     sample: bool = False
-    epochs: Annotated[float, Field(gt=0)] = 30.0
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-3
+    epochs: steps.Epochs = 30.0
+    learning_rate: steps.Below = 3e-3
     evaluations: steps.Positive = 1
 
 
