@@ -22,3 +22,10 @@ def test_few_texts_are_all_taken_and_a_rare_label_is_never_left_out() -> None:
     labels = np.array([0] * 99 + [1])
     assert calibration_rows(np.arange(100), labels, 300, seed=0) == list(range(100))
     assert 99 in calibration_rows(np.arange(100), labels, 10, seed=0)
+
+
+def test_more_labels_than_texts_asked_for_do_not_make_more_texts() -> None:
+    labels = np.repeat(np.arange(2000), 2)
+    rows = calibration_rows(np.arange(4000), labels, 300, seed=0)
+    assert len(rows) == 300 and len(set(labels[rows])) > 290
+    assert labels[rows].mean() == pytest.approx(labels.mean(), rel=0.02)

@@ -43,13 +43,19 @@ def strata(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def calibration_rows(lengths: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], count: int, seed: int) -> list[int]:
     """About `count` rows with every label in its share, and within a label texts of all lengths evenly.
 
-    A label's rows are sorted by length and cut into as many groups as it gives rows; one of each group is drawn.
+    A label's rows are sorted by length and cut into as many groups as it gives rows; one of each group is drawn. Of
+    more labels than `count`, such as combinations of several, not each can give one: `count` groups then cut the rows
+    in order of label and length.
     """
     random = np.random.default_rng(seed)
-    rows: list[int] = []
-    for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        mine = mine[np.argsort(lengths[mine], kind="stable")]
-        wanted = max(1, round(count * len(mine) / len(labels)))
-        rows += [int(random.choice(group)) for group in np.array_split(mine, min(wanted, len(mine)))]
-    return sorted(rows)
+    ordered = np.lexsort((lengths, labels))
+    kinds, sizes = np.unique(labels, return_counts=True)
+    if len(kinds) > count:
+        groups = np.array_split(ordered, count)
+    else:
+        groups = [
+            group
+            for mine in np.split(ordered, np.cumsum(sizes)[:-1])
+            for group in np.array_split(mine, min(max(1, round(count * len(mine) / len(labels))), len(mine)))
+        ]
+    return sorted(int(random.choice(group)) for group in groups)
