@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,7 @@ def _with_names(path: Path, rows: Rows, named: Collection[str]) -> Table:
 
 def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], named: Collection[str]) -> bool:
     """Whether the first line names columns: none of its cells occurs below, and one is a name that is known or
-    given, or all are short plain words while some column repeats its values."""
+    given, or all are short plain words while some column repeats its values, or holds numbers alone."""
     columns = [{cells[at] for cells in body} for at in range(len(first))]
     if any(cell in values for cell, values in zip(first, columns, strict=True)):
         return False
@@ -235,7 +236,15 @@ def _is_header(first: Sequence[str], body: Sequence[Sequence[str]], named: Colle
     if any(normal(cell) in known for cell in first):
         return True
     words = all(re.fullmatch(r"[A-Za-z_][\w .\-]{0,39}", cell) for cell in first)
-    return words and any(len(values) <= len(body) / 2 for values in columns)
+    return words and any(len(values) <= len(body) / 2 or all(map(is_number, values)) for values in columns)
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number, and a finite one."""
+    try:
+        return isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _read_json_lines(path: Path, text: str) -> Table:

@@ -76,6 +76,12 @@ def test_header_detection(tmp_path: Path, first: str, named: tuple[str, ...], ha
         assert list(table.columns) == ["column 1", "column 2"]
 
 
+def test_a_word_over_numbers_alone_is_a_header(tmp_path: Path) -> None:
+    rows = "1,one two three\n2,four five\n"
+    named, bare = (read_table(write(tmp_path / f"{n}.csv", first + rows)) for n, first in enumerate(["ref,said\n", ""]))
+    assert (list(named.columns), len(named), len(bare)) == (["ref", "said"], 2, 2)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -12,9 +12,9 @@ from typing import Any
 from ..artifact import Artifact, Job, Outcome
 from ..errors import ConfigError, MissingExtra
 from ..steps import StepOptions
-from ..tables import SPLIT_NAMES, Table, class_names, find_splits, from_values, read_table
+from ..tables import SPLIT_NAMES, Table, class_names, find_splits, from_values, is_number, read_table
 from ..tasks import sample
-from ..tasks.columns import Wanted, is_number
+from ..tasks.columns import Wanted
 from ..tasks.labels import match_labels
 from ..tasks.splits import Row, Splits, classes_of, make_splits
 from ..tasks.text_classification import SCHEMA

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 from ..errors import ConfigError, did_you_mean
-from ..tables import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES, Table, normal
+from ..tables import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES, Table, is_number, normal
 
 Text = str | tuple[str, str]  # one text, or two that belong together
 
@@ -215,14 +214,6 @@ def _only_numbers(table: Table, without: Sequence[str | None]) -> str | None:
         if name not in without and any(cells) and all(not cell.strip() or is_number(cell) for cell in cells)
     ]  # fmt: skip
     return found[0] if len(found) == 1 else None
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell holds a number, and a finite one."""
-    try:
-        return isfinite(float(cell))
-    except ValueError:
-        return False
 
 
 def _named_indicators(table: Table, wanted: Wanted) -> tuple[str, ...]:

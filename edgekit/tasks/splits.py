@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from ..tables import Table
-from .columns import Columns, Text, Wanted, cells_of, find_columns, is_number, quoted, same_columns
+from ..tables import Table, is_number
+from .columns import Columns, Text, Wanted, cells_of, find_columns, quoted, same_columns
 from .labels import label_cells, read_labels
 
 #: Share of the rows that becomes a validation, and a test, split where the data has none; and how many at most.
