@@ -236,7 +236,9 @@ def _check_retention(plan: Plan, artifacts: list[Artifact]) -> None:
     split = "test" if "test" in report["splits"] else "validation"
     retention = report["splits"][split]["retention"]
     if retention is None:
-        raise AccuracyError(f"the teacher answers nothing of the {split} split right, so retention is unknown")
+        raise AccuracyError(
+            f"the teacher's {report['metric']} on the {split} split is no more than 0, so retention is unknown"
+        )
     if retention >= plan.recipe.min_retention:
         return
     losses = []

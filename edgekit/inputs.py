@@ -19,7 +19,7 @@ from .modelfiles.keras import read_checked
 from .modelfiles.safetensors import check_sizes, read_safetensors_header
 from .shape import FAMILIES, HEADS, answers_of, label_names, read_config, read_shape, task_of
 from .tables import TAGGED, check_format, find_splits, read_table
-from .tasks.columns import FOUND, Wanted, unlabelled_texts
+from .tasks.columns import FOUND, Wanted, find_columns, unlabelled_texts
 from .tasks.tensors import ModelInput
 
 #: The files of a tokenizer, besides tokenizer.json or vocab.txt, of which there must be one.
@@ -105,6 +105,7 @@ class Inputs:
             "dataset": {"data": self.data},
             "teacher": {"teacher": self.teacher, **self._further},
             "distill": {"student": self.student, "unlabelled": self.unlabelled},
+            "prune": {"unlabelled": self.unlabelled},
         }
         return {role: source.digest for role, source in roles.get(step, {}).items() if source}
 
@@ -187,20 +188,41 @@ def resolve_data(text: str | None) -> DataSource:
     return DataSource("files", path.resolve().name, path, digest)
 
 
-def resolve_unlabelled(text: str, columns: Wanted = FOUND) -> DataSource:
-    """The file of texts without labels that the user means. Raises ConfigError; MissingExtra as `read_table` does."""
+def resolve_unlabelled(text: str, columns: Wanted = FOUND, pairs: bool = False) -> DataSource:
+    """The file of texts, or of `pairs`, without labels that the user means.
+
+    Raises ConfigError; MissingExtra as `read_table` does.
+    """
     path = Path(text).expanduser()
     if not path.is_file():
         raise ConfigError(f"--unlabelled {text}: {'is no file' if path.exists() else 'no such file'}")
     try:
         # it is needed only when the teacher is done, which is late to hear of a broken file
-        unlabelled_texts(read_table(path, columns.texts), columns, pairs=columns.pair is not None)
+        unlabelled_texts(read_table(path, columns.texts), columns, pairs or columns.pair is not None)
         digest = _digest([(f"texts{path.suffix.lower()}", path)])
     except ConfigError as error:
         raise ConfigError(f"--unlabelled {error}") from None
     except OSError as error:
         raise ConfigError(f"--unlabelled {path}: {error.strerror}") from None
     return DataSource("files", path.name, path, digest)
+
+
+def check_tables(inputs: Inputs, task: str) -> None:
+    """Refuse, for a task that reads tables, files of tagged words, and lone unlabelled texts beside data of pairs.
+
+    Raises ConfigError, also for data without the columns that are named.
+    """
+    if inputs.data.kind != "files" or inputs.data.path is None:
+        return
+    splits = find_splits(inputs.data.path)
+    for file in splits.values():
+        if file.suffix.lower() in TAGGED:
+            raise ConfigError(f"data {file}: is no table; possible: --task token_classification, for tagged words")
+    if inputs.unlabelled and inputs.unlabelled.path:
+        wanted = Wanted(inputs.text_column, inputs.label_column, inputs.pair_column)
+        table = read_table(splits.get("train") or splits["all"], wanted.texts)
+        if find_columns(table, wanted, task).pair:
+            resolve_unlabelled(str(inputs.unlabelled.path), wanted, pairs=True)
 
 
 def _model(path: Path, name: str, commit: str | None) -> ModelSource:
@@ -211,6 +233,8 @@ def _model(path: Path, name: str, commit: str | None) -> ModelSource:
     if (path / "saved_model.pb").is_file():
         read_checked(path)  # refuses it, with what works
     if not (path / "config.json").is_file():
+        if models := sorted(f.name for f in path.iterdir() if f.suffix.lower() in FORMS):
+            raise ConfigError(f"{path}: no config.json; a model's file is named itself, such as {path / models[0]}")
         found = sorted(f for f in path.iterdir() if f.suffix.lower() in PICKLES)
         raise ConfigError(f"{path}: no config.json{f'; and {_refusal(found[0])}' if found else ''}")
     config = read_config(path)

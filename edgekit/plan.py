@@ -27,8 +27,9 @@ from .refusals import refusal_of
 from .route import find_stages, find_toolchain, method_of
 from .stages import code_digest, installed_version, load_stage
 from .stages.learning.precision import computes_bfloat16
-from .steps import Quantize, StepOptions
+from .steps import Quantize, StepOptions, Teacher
 from .target import Target
+from .tomlfile import EXPECTED
 
 #: The stages that always compute in the target's runtime.
 RUN_THERE = ("validate", "teacher_litert_torch", "teacher_tflite")
@@ -173,6 +174,7 @@ def _supplied(recipe: Recipe, target: Target, inputs: Inputs, task: str) -> dict
         "pair_column": inputs.pair_column,
         "label_column": inputs.label_column,
         "teacher_labels": next((teacher.labels for teacher in inputs.learned(task)), ()),
+        "learns_labels": any(isinstance(s, Teacher) and s.fine_tune == "always" for s in recipe.stage),
         "model_form": inputs.teacher.form if inputs.teacher else None,
         "model_inputs": inputs.teacher.inputs if inputs.teacher else (),
         "sample": inputs.is_sample,
@@ -198,7 +200,8 @@ def _options(
     except ValidationError as error:
         lines = []
         for fault in error.errors(include_url=False):
-            key, said = str((*fault["loc"], "")[0]), fault["msg"].removeprefix("Value error, ")
+            key, what = str((*fault["loc"], "")[0]), EXPECTED.get(fault["type"])
+            said = f"expected {what}" if what else fault["msg"].removeprefix("Value error, ")
             if not key:  # of several keys together
                 line = f"recipe {recipe.name}, target {target.name}: step {step}: {said}"
             elif key in from_recipe:

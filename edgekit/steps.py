@@ -78,7 +78,7 @@ class Distillation(Training):
     loss = alpha * T^2 * KL(teacher/T || student/T) + (1 - alpha) * cross-entropy with the labels.
     """
 
-    temperature: Annotated[float, Field(gt=0)] = 2.0
+    temperature: Annotated[float, Field(ge=0.01, le=1000)] = 2.0
     alpha: Annotated[float, Field(ge=0, le=1, description="weight of the teacher against the labels")] = 0.9
 
 
@@ -181,6 +181,13 @@ class Teacher(Training):
     ] = "auto"
     labels: Annotated[list[str], Field(description="of images: what the teacher's outputs mean, in their order")] = []
 
+    @field_validator("labels")
+    @classmethod
+    def _each_once(cls, labels: list[str]) -> list[str]:
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"expected each label once; found '{twice[0]}' twice")
+        return labels
+
 
 class Student(StepOptions):
     """The shape of an image classifier's student. MobileNets' papers: arXiv:1801.04381, arXiv:1905.02244."""
@@ -249,7 +256,8 @@ class Prune(TextDistillation):
     ] = None
     target_bytes_ratio: Annotated[Below | None, Field(description="share of its parameters; finds the shape")] = None
     rounds: Annotated[
-        Positive, Field(description="prune and recover so many times, each a part of the way, in the same epochs")
+        int,
+        Field(ge=1, le=1000, description="prune and recover so many times, each a part of the way, in the same epochs"),
     ] = 1
 
     @field_validator("target_latency_ratio", "target_macs_ratio", "target_bytes_ratio")

@@ -15,6 +15,11 @@ from pydantic_core import ErrorDetails
 from .errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+#: pydantic's kinds of faults -> what a file should hold, in the file's own words.
+EXPECTED = {
+    "dict_type": "a table", "model_type": "a table", "model_attributes_type": "a table", "list_type": "a list",
+    "tuple_type": "a list",
+}  # fmt: skip
 #: The sizes that an exact number may have.
 LEAST, MOST = Decimal("1e-12"), Decimal("1e15")
 
@@ -43,12 +48,12 @@ Exact = Annotated[Decimal, BeforeValidator(exact)]
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file. Raises ConfigError with the line and column of a syntax error."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
@@ -60,7 +65,11 @@ def validate(model: type[Model], content: Mapping[str, Any], source: str) -> Mod
         return model.model_validate(content)
     except ValidationError as error:
         lines = dict[tuple[str, str], str]()
-        for fault in error.errors(include_url=False):
+        faults = error.errors(include_url=False)
+        for fault in faults:
+            at = len(fault["loc"])
+            if fault["type"] == "too_short" and any(f["loc"][:at] == fault["loc"] != f["loc"] for f in faults):
+                continue  # for its faulty items do not count
             place, owner, key = _place(fault["loc"], model)
             text = _fault(fault, owner, key)
             if (place, key) in lines:  # another alternative of the same key: a number, or a list
@@ -84,11 +93,13 @@ def _fault(fault: ErrorDetails, owner: type[BaseModel] | None, key: str) -> str:
         return f"unknown step '{context['tag']}'{did_you_mean(context['tag'], possible)}"
     if kind == "union_tag_not_found":
         return "key 'step' is missing"
-    message = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    message = EXPECTED.get(kind) or fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if not key and kind == "value_error":  # of several keys together
         return message
+    message = message.rpartition(" should have ")[2].partition(" after validation")[0]
     expected = message if kind == "value_error" else f"expected {message}"
-    return f"key '{key}': found {_short(fault['input'])}, {expected}"
+    where = f"key '{key}': " if key else ""  # else the place is the key: an item of a list
+    return f"{where}found {_short(fault['input'])}, {expected}"
 
 
 def _place(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[str, type[BaseModel] | None, str]:

@@ -61,6 +61,7 @@ MAY_IMPORT = {
         "stages",
         "steps",
         "target",
+        "tomlfile",
     },
     "card": {"artifact"},
     "tarball": {"errors", "ondevice"},

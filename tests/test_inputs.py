@@ -126,6 +126,9 @@ def test_a_path_that_is_not_there(tmp_path: Path, text: str, message: str) -> No
 
 def test_incomplete_folders(tmp_path: Path) -> None:
     assert "a: no config.json" in refusal(make_model(tmp_path / "a", config=None))
+    for name in ("eye.xml", "eye.bin"):
+        (tmp_path / "a" / name).write_text("")
+    assert f"a: no config.json; a model's file is named itself, such as {tmp_path}/a/eye.xml" in refusal(tmp_path / "a")
     assert "no tokenizer.json or vocab.txt" in refusal(make_model(tmp_path / "b", tokenizer=None))
     assert "no model.safetensors; found config.json, tokenizer.json" in refusal(make_model(tmp_path / "c", model=None))
     assert "cannot be read as JSON" in refusal(make_model(tmp_path / "d", config=b"{"))

@@ -155,6 +155,8 @@ def test_an_operator_may_stay_in_float(place: Path, net: tuple[Path, Path]) -> N
         make(place, "ort.toml", *net, overrides=("quantize.keep_float=['secund']",))
     with pytest.raises(ConfigError, match=r"key 'max_drop': found 0\.1, but for target intel-cpu"):
         make(place, "intel-cpu", *net, overrides=("quantize.max_drop=0.1",))
+    with pytest.raises(ConfigError, match=r"key 'keep_float': found 'auto', but for target intel-cpu: expected a list"):
+        make(place, "intel-cpu", *net, overrides=("quantize.keep_float=auto",))
 
 
 def test_an_old_opset_is_renewed(place: Path, net: tuple[Path, Path]) -> None:
@@ -300,6 +302,21 @@ def test_a_file_without_weights_is_refused_by_its_name(place: Path) -> None:
         make(place, "intel-cpu", path, place / "bare.npy")
     with pytest.raises(StageError, match=r"bare\.onnx: the model has no Conv, .* so INT8 has nothing to do"):
         make(place, "ort.toml", path, place / "bare.npy")
+
+
+@pytest.mark.parametrize("target", ["intel-cpu", "ort.toml"])
+def test_an_output_whose_size_hangs_on_the_data_is_refused(place: Path, net: tuple[Path, Path], target: str) -> None:
+    from onnx import TensorProto, helper
+
+    def find(model: Any) -> None:
+        model.graph.node.add(op_type="Relu", input=["scores"], output=["positive"])
+        model.graph.node.add(op_type="NonZero", input=["positive"], output=["places"])
+        model.graph.output.append(helper.make_tensor_value_info("places", TensorProto.INT64, [2, "n"]))
+
+    path = change(net[0], place / "places.onnx", find)
+    shapes = r"\(\[2, (\d)\], \[2, (?!\1)\d\]\)"
+    with pytest.raises(StageError, match=rf"^{path}: output places has another shape for each sample {shapes}; poss"):
+        make(place, target, path, net[1])
 
 
 def test_few_numbers_a_sample_are_not_cut(place: Path) -> None:

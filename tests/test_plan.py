@@ -40,6 +40,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / family).mkdir()
         config = {"model_type": family, **sizes, "id2label": {"0": "a", "1": "b"}}
         (tmp_path / family / "config.json").write_text(json.dumps(config))
+    (tmp_path / "d.csv").write_text("question,text,label\nwhy,so,a\nwho,me,b\n")
 
 
 def plan(
@@ -188,7 +189,7 @@ def test_trained_steps_are_shared_between_targets_and_recipes() -> None:
 
 
 def test_a_key_depends_on_all_that_the_result_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    data = DataSource(kind="files", name="d", path=Path("d.csv"), digest="d")
     base = Inputs(data=data, teacher=model())
     keys = {s.stage: s.key for s in plan(inputs=base).steps}
 
@@ -245,7 +246,7 @@ def test_a_wrong_option_of_a_target_is_named(tmp_path: Path, options: str, said:
 
 
 def test_teachers_that_are_averaged_have_the_same_labels() -> None:
-    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    data = DataSource(kind="files", name="d", path=Path("d.csv"), digest="d")
     inputs = Inputs(data=data, teacher=model(), more_teachers=(replace(model(), name="other", labels=("b", "a")),))
     with pytest.raises(PlanError, match="--teacher other: its labels are b, a, those of mine a, b; teachers that are"):
         plan(inputs=inputs)
@@ -253,12 +254,17 @@ def test_teachers_that_are_averaged_have_the_same_labels() -> None:
     assert plan(inputs=replace(inputs, more_teachers=(base,)))
     behind = Inputs(data=data, teacher=replace(model(), task=None), more_teachers=(model(),))
     assert plan(inputs=behind).steps[0].options.teacher_labels == ("a", "b")  # type: ignore[attr-defined]
+    learns = [
+        plan("distilbert-int8", "raspberrypi", behind, f"teacher.fine_tune={when}").steps[0].options.learns_labels  # type: ignore[attr-defined]
+        for when in ("auto", "always")
+    ]
+    assert learns == [False, True]
     with pytest.raises(PlanError, match="--teacher other: its labels are b, a, those of mine a, b"):
         plan(inputs=replace(behind, more_teachers=(model(), *inputs.more_teachers)))
 
 
 def test_several_teachers_need_a_step_that_learns_from_their_answers(tmp_path: Path) -> None:
-    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    data = DataSource(kind="files", name="d", path=Path("d.csv"), digest="d")
     inputs = Inputs(data=data, teacher=model(), more_teachers=(replace(model(), name="other"),))
     with pytest.raises(PlanError, match="no distill or prune step, so a second --teacher other would never be used"):
         plan("int8-ptq", "raspberrypi", inputs)
@@ -282,16 +288,15 @@ def test_losses_are_checked_as_the_stages_will_read_them() -> None:
 
 
 def test_the_text_column_reaches_every_step_that_reads_the_users_tables() -> None:
-    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    data = DataSource(kind="files", name="d", path=Path("d.csv"), digest="d")
     inputs = Inputs(data=data, teacher=model(), unlabelled=data, text_column="question")
-    found = {
-        s.stage: s.options.text_column for s in plan(inputs=inputs).steps if "text_column" in s.options.model_dump()
-    }  # type: ignore[attr-defined]
-    assert found == {"dataset_text": "question", "distill_torch": "question"}
+    steps = [s for s in plan("minilm-int8", inputs=inputs).steps if "text_column" in s.options.model_dump()]
+    found = {s.stage: s.options.text_column for s in steps}  # type: ignore[attr-defined]
+    assert found == dict.fromkeys(("dataset_text", "distill_torch", "prune_torch"), "question")
 
 
 def test_a_recipe_longer_than_a_models_positions_is_refused() -> None:
-    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    data = DataSource(kind="files", name="d", path=Path("d.csv"), digest="d")
     text = Path("bert/config.json").read_text()
     Path("bert/config.json").write_text(text.replace("512", "32"))
     with pytest.raises(
@@ -301,15 +306,21 @@ def test_a_recipe_longer_than_a_models_positions_is_refused() -> None:
     assert plan("distilbert-int8", "raspberrypi", Inputs(data=data, teacher=model()), "max_tokens=32")
 
 
+def test_windows_without_room_are_refused() -> None:
+    assert plan("distilbert-qa-int8", "raspberrypi", SAMPLE, "max_tokens=16")
+    with pytest.raises(ConfigError, match=r"^max_tokens: found 8, expected 16 or more: question_answering reads"):
+        plan("distilbert-qa-int8", "raspberrypi", SAMPLE, "max_tokens=8")
+
+
 def test_texts_that_no_step_would_read_are_refused() -> None:
-    data = DataSource(kind="files", name="more.csv", path=Path("d"), digest="d")
+    data = DataSource(kind="files", name="more.csv", path=Path("d.csv"), digest="d")
     inputs = Inputs(data=data, teacher=model(), unlabelled=data)
-    with pytest.raises(PlanError, match=r"no distill step, so --unlabelled more\.csv would never be used"):
+    with pytest.raises(PlanError, match=r"no distill or prune step, so --unlabelled more\.csv would never be used"):
         plan("int8-ptq", "raspberrypi", inputs)
 
 
 def test_an_architecture_without_a_twin_goes_another_way_or_is_refused_by_name() -> None:
-    inputs = Inputs(data=DataSource(kind="files", name="d", path=Path("d"), digest="d"), teacher=model("roberta"))
+    inputs = Inputs(data=DataSource(kind="files", name="d", path=Path("d.csv"), digest="d"), teacher=model("roberta"))
     made = plan("int8-ptq", "raspberrypi", inputs)
     assert stages(made)[-3:] == ["convert_litert_torch", "quantize_ai_edge", "validate"]
     with pytest.raises(PlanError, match=r"'roberta' has no Keras twin.*intel-cpu"):
@@ -324,7 +335,7 @@ def test_an_architecture_without_a_twin_goes_another_way_or_is_refused_by_name()
 
 def test_a_student_without_a_distill_step_is_refused() -> None:
     inputs = Inputs(
-        data=DataSource(kind="files", name="d", path=Path("d"), digest="d"), teacher=model(), student=model()
+        data=DataSource(kind="files", name="d", path=Path("d.csv"), digest="d"), teacher=model(), student=model()
     )
     with pytest.raises(PlanError, match="no distill step"):
         plan("int8-ptq", "raspberrypi", inputs)
@@ -344,7 +355,7 @@ def test_a_format_that_the_target_cannot_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("option", "field"), [("a second --teacher", "more_teachers"), ("--student", "student")])
 def test_a_model_file_teaches_nothing_beside_a_folder(option: str, field: str) -> None:
     file = replace(model(), name="net.h5", form="keras", family="keras")
-    data = DataSource(kind="files", name="d", path=Path("d"), digest="d")
+    data = DataSource(kind="files", name="d", path=Path("d.csv"), digest="d")
     given = Inputs(data=data, teacher=model(), **{field: (file,) if field == "more_teachers" else file})  # type: ignore[arg-type]
     with pytest.raises(PlanError, match=f"{option} net.h5: is a model file; possible: a Hugging Face model folder"):
         plan("minilm-int8", "raspberrypi", given)

@@ -69,7 +69,7 @@ epochs = 1
         "mine.toml: key 'description' is missing",
         "mine.toml: key 'min_retention': found 'high', expected a valid number",
         "mine.toml: stage 2 (distill): key 'epochs': found -1, expected greater than 0",
-        "mine.toml: stage 2 (distill): key 'layers': found 'half', expected a valid number or a valid list",
+        "mine.toml: stage 2 (distill): key 'layers': found 'half', expected a valid number or a list",
         "mine.toml: stage 2 (distill): unknown key 'temprature'; did you mean 'temperature'?",
         "mine.toml: stage 3: unknown step 'qantize'; did you mean 'quantize'?",
         "mine.toml: stage 4: key 'step' is missing",
@@ -81,6 +81,7 @@ epochs = 1
     ("text", "said"),
     [
         ("schema = 1\nmin = [", "not valid TOML"),
+        (f"schema = {'[' * 9999}", "not valid TOML"),
         (GOOD.replace('[[stage]]\nstep = "teacher"\n', ""), "a recipe starts with"),
         (GOOD + '[[stage]]\nstep = "distill"\n', "stands twice"),
         (GOOD + '[[stage]]\nstep = "quantize"\n[[stage]]\nstep = "prune"\n', "comes after quantize"),
@@ -91,6 +92,18 @@ def test_refusals(tmp_path: Path, text: str, said: str) -> None:
     lines = problems(tmp_path, text)
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def test_faulty_stages_are_not_missing_ones(tmp_path: Path) -> None:
+    stages = '[[stage]]\nstep = "qantize"\n[[stage]]\nepochs = 1\n'
+    assert problems(tmp_path, GOOD.partition("[[stage]]")[0] + stages) == [
+        "mine.toml: stage 1: unknown step 'qantize'; did you mean 'quantize'?",
+        "mine.toml: stage 2: key 'step' is missing",
+    ]
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path, "\ufeff" + GOOD)).description == "a recipe"
 
 
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
@@ -129,9 +142,15 @@ def test_set_overrides_a_key_of_a_table(tmp_path: Path) -> None:
         ("distill.student.dept=1", "stage 2 (distill) student: unknown key 'dept'; did you mean 'depth'?"),
         ("distill.epochs=many", "found 'many'"),
         ("distill.epochs=1e300", "found 1e+300, expected less than or equal to 10000"),
+        ("distill.temperature=1e25", "found 1e+25, expected less than or equal to 1000"),
         ("distill.epochs=inf", "found inf, expected a finite number"),
         ("seed=4294967296", "'seed': found 4294967296"),
         ("image_size=[32, 4096]", "found 4096"),
+        ("image_size=32", "key 'image_size': found 32, expected a list"),
+        ("image_size=[8, 8, 8]", "found [8, 8, 8], expected at most 2 items"),
+        ("distill.losses=response", "key 'losses': found 'response', expected a table"),
+        ("stage=[]", "key 'stage': found [], expected at least 1 item"),
+        ("stage=[3]", "stage 1: found 3, expected a table"),
     ],
 )
 def test_set_is_validated_like_the_file(tmp_path: Path, override: str, said: str) -> None:

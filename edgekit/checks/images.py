@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def resolve_images(text: str | None, label_column: str | None = None) -> DataSou
     digest = hashlib.sha256()
     for file, own in zip(files, digests, strict=True):
         name = file.relative_to(base).as_posix() if file.is_relative_to(base) else str(file)
-        digest.update(f"{name}\0{own}\0".encode())
+        digest.update(os.fsencode(f"{name}\0{own}\0"))
     return DataSource("files", path.resolve().name, path, digest.hexdigest())
 
 

@@ -13,9 +13,10 @@ from ..recipe import Recipe
 from ..shape import FAMILIES
 from ..stages.images.words import check_losses as check_image_losses
 from ..stages.int8.layer_checks import check_float_layers
-from ..stages.learning.checks import check_losses
+from ..stages.learning.checks import check_losses, check_splitting
 from ..stages.pruning.checks import check_pruning
 from ..stages.pruning.sparsity_effect import check_blocks, effect_notes
+from ..stages.text.windows import check_room
 from ..steps import Distill, Prune, Quantize
 from ..target import Target
 from .texts import check_texts
@@ -33,7 +34,7 @@ def check_architecture(
     second = inputs.more_teachers[0] if inputs.more_teachers else None
     for option, given, readers in (
         ("--student", student, ("distill",)),
-        ("--unlabelled", inputs.unlabelled, ("distill",)),
+        ("--unlabelled", inputs.unlabelled, ("distill", "prune")),
         ("a second --teacher", second, ("distill", "prune")),  # else nothing learns from its answers
     ):
         if given and not set(readers).intersection(steps):
@@ -91,6 +92,9 @@ def check_shapes(
     student = inputs.student.path if inputs.student else None
     check_texts(inputs, task, options)
     check_losses(options, teachers, student, recipe.max_tokens)
+    if lane.by_token:
+        check_room(task, recipe.max_tokens)
+        check_splitting(teachers, student)
     if task == "image_classification":
         check_image_losses(options)
     check_pruning(options, teacher, student)

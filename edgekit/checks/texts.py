@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from ..errors import PlanError
-from ..inputs import Inputs
+from ..inputs import Inputs, check_tables
 from ..steps import Teacher
 
 #: Tasks that the built-in samples are not for.
@@ -17,7 +17,7 @@ OWN_FILES = {"question_answering": "FILE.json in SQuAD's form", "token_classific
 
 
 def check_texts(inputs: Inputs, task: str, steps: Sequence[BaseModel]) -> None:
-    """Refuse what cannot be learnt. Raises PlanError.
+    """Refuse what cannot be learnt. Raises PlanError, and ConfigError for data whose columns are not there.
 
     A teacher that is fine-tuned for another task is a base checkpoint for this one where the user names the task;
     where the first teacher does, another one of another task is a slip.
@@ -28,9 +28,19 @@ def check_texts(inputs: Inputs, task: str, steps: Sequence[BaseModel]) -> None:
         return
     if inputs.data.kind == "hub" and task in OWN_FILES:
         raise PlanError(f"--data hf:{inputs.data.name}: {task} reads files; possible: {OWN_FILES[task]}")
+    named = {
+        "--text-column": inputs.text_column, "--pair-column": inputs.pair_column, "--label-column": inputs.label_column,
+    }  # fmt: skip
+    for option, column in named.items():
+        if column and task in OWN_FILES:
+            raise PlanError(f"{option} {column}: {task} reads {OWN_FILES[task]}, where no columns are named")
+    if task not in OWN_FILES:
+        check_tables(inputs, task)
     never = any(isinstance(step, Teacher) and step.fine_tune == "never" for step in steps)
     for number, model in enumerate((inputs.teacher, *inputs.more_teachers), start=1):
         if model is None or model.task in (None, task):
+            if model and model.task == "text_regression" and len(model.labels) > 1:
+                raise PlanError(f"--teacher {model.name}: answers {len(model.labels)} numbers; possible: one")
             continue
         if never or (number > 1 and not inputs.task):
             raise PlanError(

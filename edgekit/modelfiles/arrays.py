@@ -6,6 +6,7 @@ whose arrays are joined along the first axis. Format: numpy.org/doc/stable/refer
 
 from __future__ import annotations
 
+import lzma
 import tokenize
 import zipfile
 import zlib
@@ -26,8 +27,8 @@ LONE = ""
 _FORMAT = np.lib.format
 #: What numpy raises over headers and contents that it cannot read.
 _DAMAGE = (
-    ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError, MemoryError, SyntaxError,
-    NotImplementedError, RuntimeError, tokenize.TokenError,
+    ValueError, EOFError, LookupError, TypeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, AttributeError,
+    MemoryError, SyntaxError, NotImplementedError, RuntimeError, tokenize.TokenError,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Options(StepOptions):
     pair_column: str | None = None  # the second text of a pair
     label_column: str | None = None
     teacher_labels: tuple[str, ...] = ()  # empty: no teacher, or a base checkpoint
+    learns_labels: bool = False  # whether the teacher is trained whatever its labels
     sample: bool = False
     hub_data: str | None = None  # its name on the hub; the input "data" is then the snapshot of its repository
     hub_config: str | None = None
@@ -93,11 +94,23 @@ def _labels(splits: Splits, options: Options, origin: str) -> tuple[tuple[str, .
         split: {name for _, label in part for name in classes_of(label, options.task)}
         for split, part in splits.rows.items()
     }
+    every = set[str]().union(*found.values())
+    if options.learns_labels and not _knows(teacher, every, origin):
+        teacher = ()
     for split, labels in found.items():
         unseen = sorted(labels - found["train"])
         if unseen and not teacher:
             raise ConfigError(f"{origin}: label '{unseen[0]}' of the {split} split never occurs in the training rows")
-    return match_labels(set().union(*found.values()), teacher, origin)
+    return match_labels(every, teacher, origin)
+
+
+def _knows(teacher: Sequence[str], labels: Collection[str], origin: str) -> bool:
+    """Whether the labels are the teacher's."""
+    try:
+        match_labels(labels, teacher, origin)
+    except ConfigError:
+        return False
+    return True
 
 
 def _write(path: Path, rows: Sequence[Row], ids: Mapping[str, int], task: str) -> None:

@@ -24,6 +24,7 @@ class Options(StepOptions):
     """Where the sentences come from, and whose tags they must have."""
 
     teacher_labels: tuple[str, ...] = ()  # empty: a base checkpoint
+    learns_labels: bool = False  # whether the teacher is trained whatever its labels
 
 
 def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
@@ -31,7 +32,10 @@ def run(source: Artifact | None, options: Options, job: Job) -> Outcome:
     path = job.inputs["data"]
     found = {split: read_sentences(file, options.teacher_labels) for split, file in find_splits(path).items()}
     splits, notes = make_splits(found, _words, job.seed, path)
-    names = tag_names(splits, options.teacher_labels, path)
+    teacher, tags = options.teacher_labels, {tag for part in splits.values() for one in part for tag in one.tags}
+    if options.learns_labels and not tags.issubset(teacher):
+        teacher = ()
+    names = tag_names(splits, teacher, path)
     ids = {name: number for number, name in enumerate(names)}
     for split, sentences in splits.items():
         rows = ({"words": one.words, "tags": [ids[tag] for tag in one.tags]} for one in sentences)

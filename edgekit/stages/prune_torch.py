@@ -36,12 +36,15 @@ LATENCY_TABLE = "pruning.latency_table"
 
 
 class Options(steps.Prune):
-    """The recipe's step, where texts are cut, and for a budget of latency what the target runs the model with.
+    """The recipe's step, where texts are cut, which columns of the user's unlabelled texts hold them, and for a budget
+    of latency what the target runs the model with.
 
     Without such a budget the step does not know its target, so that targets share it.
     """
 
     max_tokens: int
+    text_column: str | None = None
+    pair_column: str | None = None  # the second text of a pair
     runtime: str | None = None
     device: str | None = None
     threads: int | None = None
@@ -97,7 +100,8 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     end = _end(options, model.shape)
     measure = _ratio(came, end, costs, options, job) if options.budget and options.budget[0] == "latency" else None
     way = Way(options, model.shape, 1.0, costs, measure)
-    lesson = prepare_lesson(training, tokenizer, options, Wanted(), job)
+    columns = Wanted(options.text_column, None, options.pair_column)
+    lesson = prepare_lesson(training, tokenizer, options, columns, job)
     model, rounds = prune_in_rounds(model, path, tokenizer, training, lesson, way, job)
     save_encoder(model, job.work, path)
     validation = read_split(job, tokenizer, "validation")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,14 @@ def test_what_does_not_fit_is_refused_in_one_line(data: Path, teacher: str, tmp_
     saved.mkdir()
     (saved / "saved_model.pb").write_bytes(b"x")
     assert "a SavedModel is a program" in said(kind=ConfigError, teachers=(str(saved),), data=str(data))
+
+
+def test_the_digest_is_of_names_in_any_encoding(data: Path) -> None:
+    own = [(f"{label}/1.png", hashlib.sha256(label.encode()).hexdigest()) for label in ("cat", "dog")]
+    first = resolve_images(str(data)).digest
+    assert first == hashlib.sha256("".join(f"{name}\0{digest}\0" for name, digest in own).encode()).hexdigest()
+    (data / "cat" / "1.png").rename(data / "cat" / os.fsdecode(b"\xff.png"))
+    assert resolve_images(str(data)).digest != first
 
 
 def test_arrays_are_images_too(tmp_path: Path) -> None:

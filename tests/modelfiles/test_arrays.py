@@ -93,6 +93,26 @@ def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
     assert "bytes where its header says 4000000000000" in refusal(tmp_path / "x.npy")
 
 
+@pytest.mark.parametrize(
+    "header", ["{'descr': (), 'fortran_order': False, 'shape': (1,)}", "{1: 2, 'a': 3}", "{[]: 1}"]
+)
+def test_headers_of_another_form(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n")
+    assert "damaged or cut off" in refusal(path)
+    with pytest.raises(ConfigError, match="damaged or cut off"):
+        read_arrays(path)
+
+
+def test_damage_in_what_another_program_has_packed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.npy", bytes(range(256)) * 9)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[39] ^= 0xFF  # of the LZMA properties
+    (tmp_path / "x.npz").write_bytes(content)
+    assert "damaged or cut off" in refusal(tmp_path / "x.npz")
+
+
 def test_words_single_numbers_and_empty_archives_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "w.npy", np.array(["a"]))
     assert "found <U1; expected numbers" in refusal(tmp_path / "w.npy")

@@ -250,6 +250,15 @@ def test_labels_follow_the_teacher(
     assert any(f"no text has the label {', '.join(unused)}" in note for note in outcome.notes) == bool(unused)
 
 
+@pytest.mark.parametrize(("labels", "names"), [("ab", ["a", "b"]), ("YX", ["x", "y"]), ("10", ["x", "y"])])
+def test_a_teacher_that_is_trained_in_any_case_learns_other_labels(
+    data: Path, work: Path, labels: str, names: list[str]
+) -> None:
+    tsv(data / "train.tsv", many(60, labels=labels))
+    run(data, work, teacher_labels=("x", "y"), learns_labels=True)
+    assert record(work)["labels"] == names
+
+
 @pytest.mark.parametrize(
     ("labels", "teacher", "message"),
     [

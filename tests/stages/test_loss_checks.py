@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.errors import ConfigError
 from edgekit.recipe import load_recipe
-from edgekit.stages.learning.checks import check_losses
+from edgekit.stages.learning.checks import check_losses, check_splitting
 from edgekit.stages.learning.layers import LayerMap, map_layers
 from edgekit.steps import Augment, Distill, Losses, Prune, StepOptions
 
@@ -145,6 +145,36 @@ def test_texts_longer_than_a_model_reads_are_refused(tmp_path: Path, whose: str)
     check_losses([Distill()], teachers, folders["student"], 15)
 
 
+@pytest.mark.parametrize("asked", [distill(), Distill(augment=Augment())])
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("added_tokens", 3),
+        ("added_tokens", ["[MASK]"]),
+        ("added_tokens", [{"id": 4}]),
+        ("added_tokens", [{"content": ["[MASK]"]}]),
+        ("added_tokens", {"content": "[MASK]"}),
+        ("post_processor", "BertProcessing"),
+        ("post_processor", [BERTS]),
+        ("post_processor", {**BERTS, "cls": None}),
+        ("post_processor", {**BERTS, "sep": []}),
+        ("post_processor", {"type": "TemplateProcessing"}),
+        ("post_processor", {**TEMPLATE, "single": [{"SpecialToken": "[CLS]"}]}),
+        ("model.vocab", 3),
+        ("model.vocab", ["a", "b c d"]),
+    ],
+)
+def test_a_damaged_tokenizer_is_one_line(tmp_path: Path, asked: Distill, part: str, found: Any) -> None:
+    content = {"model": {"type": "Unigram", "vocab": found}} if part == "model.vocab" else {part: found}
+    teacher, student = folder(tmp_path / "teacher", 6), folder(tmp_path / "student", 4, **content)
+    with pytest.raises(ConfigError) as caught:
+        check_losses([asked], [teacher], student, TOKENS)
+    assert str(caught.value) == (
+        f"{student / 'tokenizer.json'}: {part}: found {found!r:.80}, which no tokenizer has; possible: the file as it "
+        "was published, or as the tokenizers library saves it"
+    )
+
+
 def test_new_words_in_a_cut_vocabulary_cannot_be_compared_by_token(tmp_path: Path) -> None:
     teacher = folder(tmp_path / "teacher", 6)
     step = {"vocabulary": "corpus", "losses": Losses(hidden=1.0), "augment": Augment()}
@@ -262,3 +292,13 @@ def test_labels_alone_and_losses_contradict_each_other() -> None:
 def test_losses_read_as_a_line() -> None:
     assert str(Losses(response=1.0, value_relation=0.25)) == "response 1, value_relation 0.25"
     assert str(Distill().losses) == "response 1"
+
+
+def test_tokenizers_of_other_tokens_are_refused_where_answers_are_by_token(tmp_path: Path) -> None:
+    first, more, less = (folder(tmp_path / words.replace(" ", ""), 2, words=words) for words in ("a b", "a b c", "a"))
+    other = folder(tmp_path / "other", 2, words="a x")
+    check_splitting([first, more], less)
+    check_splitting([], other)
+    for teachers, student in (([first, other], None), ([first], other)):
+        with pytest.raises(ConfigError, match=r"other/tokenizer\.json: its tokens are not those of .*ab/tok"):
+            check_splitting(teachers, student)

@@ -299,6 +299,17 @@ def test_recovery_learns_from_changed_copies_which_count_for_no_score(
     assert outcome.metrics["steps"] == round(0.5 * np.ceil((192 + copies) / 8))
 
 
+@pytest.mark.heavy
+def test_recovery_learns_from_unlabelled_texts_of_the_named_column(
+    tmp_path: Path, earlier: dict[str, Artifact]
+) -> None:
+    file = tmp_path / "more.csv"
+    file.write_text("ref,said,other\n" + "".join(f"{n},quartz {n},a far longer text {n}\n" for n in range(9)))
+    job = make_job(tmp_path, earlier, {"unlabelled": file})
+    outcome = prune_torch.run(earlier["teacher"], options(ffn=0.5, epochs=0.1, text_column="said"), job)
+    assert outcome.notes[1].startswith("9 unlabelled texts from column 'said' teach too; 0 others")
+
+
 class Killed(Exception):
     """In place of a signal."""
 

@@ -93,6 +93,10 @@ def test_tagged_sentences_become_splits_with_the_tags_of_the_data(tmp_path: Path
     folder, _ = made(dataset_tokens, tmp_path / "b", tmp_path / "all.conll", teacher_labels=theirs)
     assert token_classification.load(folder, "train").label_names == theirs
     assert token_classification.load(folder, "train").tags[0][:5] == [3, 2, 2, 1, 0]
+    for teacher, names in ((theirs, theirs), (("O", "B-PER"), examples.label_names)):  # one that is trained in any case
+        place, path = tmp_path / str(len(teacher)), tmp_path / "all.conll"
+        folder, _ = made(dataset_tokens, place, path, teacher_labels=teacher, learns_labels=True)
+        assert token_classification.load(folder, "train").label_names == names
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,22 @@ def check_losses(steps: Sequence[BaseModel], teachers: Sequence[Path], student: 
             _check_tokenizers(options, teacher / "tokenizer.json", student / "tokenizer.json")
 
 
+def check_splitting(teachers: Sequence[Path], student: Path | None) -> None:
+    """Refuse tokenizers of which neither knows all of the other's tokens, where answers are by token.
+
+    A vocabulary that is part of another may split the texts alike, which the stages find out. Raises ConfigError.
+    """
+    paths = [folder / "tokenizer.json" for folder in (*teachers, *((student,) if student else ()))]
+    first, *others = [path for path in paths if path.is_file()] or [None]
+    for path in others:
+        own, theirs = (_splitting(_read_tokenizer(one))["tokens"] for one in (path, first))
+        if not (own <= theirs or theirs <= own):
+            raise ConfigError(
+                f"{path}: its tokens are not those of {first}, whose answers are by token; possible: a model with the "
+                "first teacher's tokenizer"
+            )
+
+
 def _check_sizes(folder: Path, max_tokens: int) -> None:
     """Refuse a model of edgekit's own families whose texts end before the recipe's, or that lacks tokens' vectors."""
     if read_config(folder)["model_type"] not in FAMILIES:
@@ -73,7 +89,7 @@ def _check_sizes(folder: Path, max_tokens: int) -> None:
         )
     path = folder / "tokenizer.json"
     if path.is_file():
-        content = read_tokenizer(path)
+        content = _read_tokenizer(path)
         vocabulary = content["model"]["vocab"]  # a list where the model is Unigram
         ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
         numbers = (*ids, *(token.get("id") for token in content.get("added_tokens") or ()))
@@ -99,7 +115,7 @@ def _check_augment(options: Distill | Prune, teachers: Sequence[Path], student: 
             continue
         if whose == "teacher 1":
             check_words(path)
-        added = {token["content"] for token in read_tokenizer(path).get("added_tokens") or ()}
+        added = _added_tokens(_read_tokenizer(path).get("added_tokens"))
         possible = MASKS[:1] if whose in ("the student", "teacher 1") else MASKS
         if options.augment.mask > 0 and not added.intersection(possible):
             raise ConfigError(no_mask(f"{whose}'s tokenizer ({path})", possible))
@@ -151,7 +167,7 @@ def _check_tokenizers(options: Distill | Prune, teacher: Path, student: Path) ->
     """Refuse different ones, where both folders have the file; the stage compares the texts' tokens themselves."""
     if not (teacher.is_file() and student.is_file()):
         return
-    own, theirs = (_splitting(read_tokenizer(path)) for path in (student, teacher))
+    own, theirs = (_splitting(_read_tokenizer(path)) for path in (student, teacher))
     differ = [part for part in own if own[part] != theirs[part]]
     if differ:
         why = other_tokens(options.losses, str(student), str(teacher))
@@ -169,18 +185,42 @@ def other_tokens(losses: Losses, student: str, teacher: str) -> str:
 
 def check_words(path: Path) -> None:
     """Raises ConfigError for a tokenizer of which edgekit does not know what a word is."""
-    kind = read_tokenizer(path)["model"].get("type")
+    kind = _read_tokenizer(path)["model"].get("type")
     if kind != "WordPiece":
         raise ConfigError(f"augment: {path}: its tokenizer is {kind or 'of no known kind'}; possible: WordPiece")
 
 
+def _read_tokenizer(path: Path) -> dict[str, Any]:
+    """A tokenizer.json whose tokens can be told. Raises ConfigError naming the part that is damaged."""
+    content = read_tokenizer(path)
+    for part, said, tell in (
+        ("model.vocab", content["model"]["vocab"], _vocabulary),
+        ("added_tokens", content.get("added_tokens"), _added_tokens),
+        ("post_processor", content.get("post_processor"), _special_tokens),
+    ):
+        try:
+            tell(said)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            raise ConfigError(
+                f"{path}: {part}: found {said!r:.80}, which no tokenizer has; possible: the file as it was published, "
+                "or as the tokenizers library saves it"
+            ) from None
+    return content
+
+
+def _vocabulary(said: Any) -> set[str]:
+    """The tokens of a model's `vocab`: a list of [token, score] where the model is Unigram."""
+    return set(said if isinstance(said, dict) else [token for token, _ in said])
+
+
+def _added_tokens(said: Any) -> set[str]:
+    return {token["content"] for token in said or ()}
+
+
 def _splitting(content: dict[str, Any]) -> dict[str, Any]:
     """What a tokenizer.json says of how a text becomes tokens, but for the tokens' numbers, which may differ."""
-    added = [token["content"] for token in content.get("added_tokens") or ()]
-    vocabulary = content["model"]["vocab"]  # a list of [token, score] where the model is Unigram
-    tokens = vocabulary if isinstance(vocabulary, dict) else [token for token, _ in vocabulary]
     return {
-        "tokens": {*tokens, *added},
+        "tokens": _vocabulary(content["model"]["vocab"]) | _added_tokens(content.get("added_tokens")),
         "normalizer": content.get("normalizer"),
         "pre_tokenizer": content.get("pre_tokenizer"),
         "post_processor": _special_tokens(content.get("post_processor")),

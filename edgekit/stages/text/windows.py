@@ -114,13 +114,18 @@ def texts_of(task: str, dataset: Path, split: str) -> list[Text]:
     return [" ".join(words) for words in samples]
 
 
+def check_room(task: str, max_tokens: int) -> None:
+    """Raises ConfigError where a window would have no room."""
+    if max_tokens < LEAST_TOKENS:
+        raise ConfigError(f"max_tokens: found {max_tokens}, expected {LEAST_TOKENS} or more: {task} reads in windows")
+
+
 def cut(native: Any, task: str, examples: Any, max_tokens: int) -> tuple[list[Window], list[int], int]:
     """The windows of all examples, the number of the example that each is of, and how many questions lost their end.
 
     Raises ConfigError where a window would have no room.
     """
-    if max_tokens < LEAST_TOKENS:
-        raise ConfigError(f"max_tokens: found {max_tokens}, expected {LEAST_TOKENS} or more: {task} reads in windows")
+    check_room(task, max_tokens)
     cutter = Windows(native, max_tokens)
     windows: list[Window] = []
     sample: list[int] = []
