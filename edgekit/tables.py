@@ -48,12 +48,14 @@ class Table:
 
     `has_header` is False where the file names no columns; they are then called "column 1", "column 2", …
     `lists` are the columns of JSON or Parquet whose every value is a list of strings or numbers, or missing (None).
+    `left_out` are those of other values, with the row and value of the first.
     """
 
     path: Path
     columns: Mapping[str, Sequence[str]]
     has_header: bool = True
     lists: Mapping[str, Sequence[Sequence[Any] | None]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -255,7 +257,7 @@ def _read_json_lines(path: Path, text: str) -> Table:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{path}: line {number}: not JSON: {getattr(error, 'msg', error)}; each line is one object"
             ) from None
@@ -303,10 +305,14 @@ def from_values(path: Path, columns: Mapping[str, Sequence[Any]]) -> Table:
     }
     if not flat or not len(next(iter(flat.values()))):
         raise ConfigError(f"{path}: has no rows with plain values")
-    lists = {name: list(values) for name, values in columns.items() if name not in flat and _of_lists(values)}
-    return Table(path, flat, lists=lists)
+    lists = {name: list(values) for name, values in columns.items() if name not in flat and all(map(_is_list, values))}
+    left_out = {
+        name: next(f"row {row}: found {v!r:.40}" for row, v in enumerate(values, start=1) if not _is_list(v))
+        for name, values in columns.items() if name not in flat and name not in lists
+    }  # fmt: skip
+    return Table(path, flat, lists=lists, left_out=left_out)
 
 
-def _of_lists(values: Sequence[Any]) -> bool:
-    """Whether each value that is there is a list of strings or numbers."""
-    return all(v is None or (isinstance(v, list) and all(isinstance(x, str | int | float) for x in v)) for v in values)
+def _is_list(value: Any) -> bool:
+    """Whether a value, if it is there, is a list of strings or numbers."""
+    return value is None or (isinstance(value, list) and all(isinstance(x, str | int | float) for x in value))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +44,36 @@ def test_splits_above_the_classes(tmp_path: Path) -> None:
     assert listing.notes == (f"{tmp_path}: extra beside the splits left out",)
 
 
+@pytest.mark.parametrize(("first", "second"), [("trian", "test"), ("val", "test"), ("cat", "Test")])
+def test_splits_without_one_to_train_on_are_no_classes(first: str, second: str, tmp_path: Path) -> None:
+    for split in (first, second):
+        touch(tmp_path / split / "cat" / "1.png", tmp_path / split / "dog" / "1.png")
+    found = ", ".join(sorted((f"{first}/", f"{second}/")))
+    assert said(tmp_path) == f"{tmp_path}: no train folder; found {found}; possible: train/, or a folder for each class"
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
+    touch(tmp_path / "test" / "1.png", tmp_path / "quiz" / "1.png", tmp_path / "test" / "notes" / "1.txt")
+    assert find_images(tmp_path).labels == {"quiz", "test"}
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    for name in (b"cat/\xff.png", b"cat/\xff.txt", b"dog/1.png"):
+        touch(tmp_path / os.fsdecode(name))
+    listing = find_images(tmp_path)
+    assert len(listing.splits["all"]) == 2
+    assert listing.notes[0].endswith("?.txt")
+    touch(tmp_path / os.fsdecode(b"c\xe4t/1.png"))
+    line = f"{tmp_path}: class folder 'c\\udce4t': its name is not UTF-8; possible: another name"
+    assert said(tmp_path) == line
+
+
+def test_half_a_character_in_a_label_is_replaced(tmp_path: Path) -> None:
+    touch(tmp_path / "1.png")
+    (tmp_path / "a.jsonl").write_text('{"path": "1.png", "label": "cat\\ud83d"}')
+    assert find_images(tmp_path / "a.jsonl").labels == {"cat?"}
+
+
 def test_a_table_of_paths(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "1.png", tmp_path / "a" / "2.png")
     (tmp_path / "all.csv").write_text("file,label\na/1.png,cat\na/2.png,dog\n")
@@ -68,9 +101,7 @@ def test_what_is_wrong_is_named_and_counted(tmp_path: Path) -> None:
     assert "1 of 8 rows have no file or no label" in message
     assert f"8 of 8 images are missing, relative to {tmp_path}: 0.png, 1.png, 2.png, 3.png, 4.png and 3 more" in message
     (tmp_path / "names.csv").write_text("a,b\n1,2\n")
-    assert "no path column (path, file, filename, file name …); its columns: column 1, column 2" in said(
-        tmp_path / "names.csv"
-    )
+    assert "no path column (path, file, filename, file name …); its columns: a, b" in said(tmp_path / "names.csv")
     (tmp_path / "loose").mkdir()
     touch(tmp_path / "loose" / "1.png")
     assert "1 images in it, and no folder; expected a folder for each class" in said(tmp_path / "loose")
@@ -102,6 +133,10 @@ def test_arrays(tmp_path: Path) -> None:
         ({"x": np.zeros((2, 4)), "y": [0, 1]}, r"x: found float64 [2, 4], expected [n, height, width]"),
         ({"x": np.full((2, 4, 4), -3.0), "y": [0, 1]}, "x: values from -3 to -3; expected bytes 0 to 255"),
         ({"x": np.zeros((2, 4, 4)), "y": np.eye(2)}, "expected a number or a name for each of 2 images"),
+        ({"x": np.zeros((2, 4, 4)), "y": 3}, "y: found int64 [], expected a number or a name for each of 2 images"),
+        ({"x": np.zeros((2, 4, 4)), "y": []}, "y: found float64 [0], expected a number or a name for each of 2 images"),
+        ({"x": np.full((2, 4, 4), "a"), "y": [0, 1]}, "x: found <U1; expected numbers"),
+        ({}, "found no arrays with names; expected x_train"),
     ],
 )
 def test_arrays_that_are_no_images(arrays: dict[str, object], line: str, tmp_path: Path) -> None:
@@ -109,6 +144,61 @@ def test_arrays_that_are_no_images(arrays: dict[str, object], line: str, tmp_pat
     with pytest.raises(ConfigError) as caught:
         read_arrays(tmp_path / "a.npz")
     assert line in str(caught.value)
+
+
+def member(header: str) -> bytes:
+    """A .npy without a value."""
+    return b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n"
+
+
+FLOATS = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s,)}"
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (member(FLOATS % 10**16), "cannot be read as arrays: "),
+        (member(FLOATS % "("), "cannot be read as arrays: "),
+        (member("{'descr': (), 'fortran_order': False, 'shape': (1,)}"), "cannot be read as arrays: "),
+        (member("{1: 2, 'a': 3}"), "cannot be read as arrays: "),
+        (b"no array", "found arrays y; expected x_train and y_train, or x and y"),
+    ],
+)
+def test_arrays_that_are_damaged(content: bytes, line: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", y=[0, 1])
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("x.npy", content)
+    with pytest.raises(ConfigError) as caught:
+        read_arrays(tmp_path / "a.npz")
+    assert str(caught.value).startswith(f"{tmp_path / 'a.npz'}: {line}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (6, 0x20),  # a flag: the data are a patch
+        (8, 99),  # how it is packed
+        (150, 0xFF),  # the packed data
+    ],
+)
+def test_archives_that_are_damaged(at: int, value: int, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, x=np.random.default_rng(0).integers(0, 255, (2, 9, 9), np.uint8), y=[0, 1])
+    content = bytearray(stream.getvalue())
+    content[at] = value
+    if at < 30:  # stands in the list at the end too
+        content[content.index(b"PK\x01\x02") + at + 2] = value
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read as arrays: "):
+        read_arrays(tmp_path / "a.npz")
+
+
+def test_a_lone_array_is_no_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 4, 4)))
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(ConfigError, match="found no arrays with names"):
+        read_arrays(tmp_path / "a.npz")
 
 
 def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_answers_that_are_not_in_their_context_are_named_and_counted(tmp_path: P
     [
         ("", "is empty"),
         ("{", "not JSON, which SQuAD's files are"),
+        ("[" * 9999, "not JSON, which SQuAD's files are"),
         ("[1]", "no list 'data'"),
         ('{"rows": []}', "no list 'data'; found rows"),
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', r"data\[0\].paragraphs\[0\]: key 'context': found None"),
@@ -142,6 +143,7 @@ def test_answers_that_are_not_in_their_context_are_named_and_counted(tmp_path: P
         ),
         ('{"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}', "no question with an answer"),
         ('{"question": "a", "context": "b", "answers": []}\n{"question"\n', "line 2: not JSON"),
+        ('{"question": "a", "context": "b", "answers": []}\n' + "[" * 9999, "line 2: not JSON"),
         (
             '{"question": "a", "context": "b", "answers": {"text": ["b"], "answer_start": []}}',
             "line 1: key 'answers': found 1 texts and 0 places",

@@ -94,6 +94,7 @@ def test_a_word_over_numbers_alone_is_a_header(tmp_path: Path) -> None:
         ("a.csv", "text,text\nx,1\n", "line 1: two columns are called 'text'"),
         ("a.csv", b"text,label\nok,1\ncaf\xe9,0\n", "line 3: byte 0xe9 is not UTF-8 (mixed encodings?)"),
         ("a.jsonl", '{"text": "x"}\n{"text": \n', "line 2: not JSON"),
+        ("a.jsonl", '{"text": "x"}\n' + "[" * 9999, "line 2: not JSON"),
         ("a.json", '[{"text": "x"}]', "line 1: a JSON list, not an object"),
         ("a.jsonl", '{"text": ["x"]}\n', "has no rows with plain values"),
     ],
@@ -123,6 +124,15 @@ def test_json_lines_keep_scalars_and_miss_nothing(tmp_path: Path) -> None:
         "text": ["a\u2028b", "c", ""],
         "label": ["1", "", "2.5"],
     }
+
+
+def test_columns_of_other_values_are_left_out_with_the_first_of_them(tmp_path: Path) -> None:
+    lines = (
+        '{"a": 1, "b": [1], "c": null, "d": ["x"], "e": "y"}\n{"a": 2, "b": null, "c": {}, "d": [null], "e": ["y"]}\n'
+    )
+    table = read_table(write(tmp_path / "a.jsonl", lines))
+    assert (list(table.columns), table.lists) == (["a"], {"b": [[1], None]})
+    assert table.left_out == {"c": "row 2: found {}", "d": "row 2: found [None]", "e": "row 1: found 'y'"}
 
 
 @pytest.mark.heavy

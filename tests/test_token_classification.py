@@ -57,6 +57,7 @@ def test_half_a_character_is_replaced(tmp_path: Path) -> None:
         ("a.jsonl", '{"tokens": "a", "tags": ["O"]}', "line 1: key 'tokens': found 'a', expected a list"),
         ("a.jsonl", '{"tokens": [""], "tags": ["O"]}', "line 1: found the word ''"),
         ("a.jsonl", "{", "line 1: not JSON"),
+        ("a.jsonl", "[" * 9999, "line 1: not JSON"),
     ],
 )
 def test_files_of_another_form_are_refused_in_one_line(name: str, content: str, said: str, tmp_path: Path) -> None:

@@ -76,7 +76,9 @@ def find_columns(table: Table, wanted: Wanted, task: str = "text_classification"
         label = label or _few_values(table, without=(text, pair))
     if text is None or label is None:
         missing = "label" if label is None else "text"
-        raise ConfigError(f"{table.path}: no {missing} column; its columns: {', '.join(found)}")
+        raise ConfigError(
+            f"{table.path}: no {missing} column; its columns: {', '.join(found)}{_left_out(table, several)}"
+        )
     return Columns(text, label, pair, indicators)
 
 
@@ -84,9 +86,11 @@ def same_columns(table: Table, base: Table, known: Columns, task: str = "text_cl
     """The columns of another file of the same data; None where it has no labels.
 
     Files of one data set may differ: GLUE's test files have no labels, others have no header. Raises ConfigError for
-    a file that lacks one text of a pair.
+    a file that lacks one text of a pair, or whose text or label is of values that cannot be read.
     """
     labels = known.indicators or (known.label,)
+    if bad := [name for name in (*known.texts, *labels) if name in table.left_out]:
+        raise ConfigError(f"{table.path}: no column '{bad[0]}'{_left_out(table)}")
     if all(name in table.columns or name in table.lists for name in (*known.texts, *labels)):
         return known
     if known.indicators or known.label not in base.columns:
@@ -177,9 +181,18 @@ def _check_named(table: Table, wanted: Wanted, lists: bool = False) -> None:
     for option, name in options:
         in_lists = lists and option == "label" and name in table.lists
         if name is not None and name not in table.columns and not in_lists:
-            raise ConfigError(f"{table.path}: no {option} column '{name}'{did_you_mean(name, table.columns)}")
+            is_there = name in table.left_out or name in table.lists
+            hint = _left_out(table, lists) if is_there else did_you_mean(name, table.columns)
+            raise ConfigError(f"{table.path}: no {option} column '{name}'{hint}")
     if wanted.pair is not None and wanted.pair == wanted.text:
         raise ConfigError(f"{table.path}: {quoted(wanted.pair)} is both texts of the pair; expected two columns")
+
+
+def _left_out(table: Table, several: bool = True) -> str:
+    """The end of a refusal: the columns that are there but not used, and why; of lists, unless for several labels."""
+    why = {} if several else dict.fromkeys(table.lists, "lists, which --task multi_label_classification learns")
+    why |= {name: f"{found}, expected texts, numbers or lists of them" for name, found in table.left_out.items()}
+    return f"; left out: {', '.join(f'{name} ({said})' for name, said in why.items())}" if why else ""
 
 
 def _pair_by_name(table: Table, label: str | None) -> tuple[str, str] | None:

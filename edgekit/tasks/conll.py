@@ -82,7 +82,7 @@ def _of_json(path: Path, lines: Sequence[str], tag_names: Sequence[str]) -> list
         where = f"line {number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             said = getattr(error, "msg", error)
             raise ConfigError(f"{path}: {where}: not JSON: {said}; each line is one object") from None
         if not isinstance(row, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from ..errors import ConfigError, did_you_mean
 from ..tables import LABEL_NAMES, SPLIT_NAMES, Table, find_splits, normal, read_table
-from .columns import plain_label
+from .columns import plain_label, utf8
 
 #: What an image's file may end with.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -55,24 +54,35 @@ def find_images(path: Path, label_column: str | None = None) -> Listing:
         raise ConfigError(
             f"{path}: images are a folder per class, a table ({', '.join(TABLES)}) of path and label, or an .npz{hint}"
         )
-    folders = {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and entry.name[0] not in "._"}
+    folders = _folders(path)
     if any(entry.suffix.lower() in TABLES for entry in path.iterdir()) and not folders.keys() & {"train", "training"}:
         return _from_tables(find_splits(path), label_column)
     if label_column:
         raise ConfigError(f"--label-column {label_column}: {path} has a folder for each class; tables have columns")
     named = {SPLIT_NAMES[name.lower()]: folder for name, folder in folders.items() if name.lower() in SPLIT_NAMES}
     if "train" not in named:
+        if any(_has_images(inner) for folder in named.values() for inner in _folders(folder).values()):
+            there = shown([f"{name}/" for name in folders])
+            raise ConfigError(f"{path}: no train folder; found {there}; possible: train/, or a folder for each class")
         listed, other = _classes(path, folders)
         return Listing({"all": listed}, _left_out(other))
     beside = sorted(set(folders) - {folder.name for folder in named.values()})
-    notes = [f"{path}: {', '.join(beside)} beside the splits left out"] if beside else []
+    notes = [f"{path}: {shown(beside)} beside the splits left out"] if beside else []
     found: dict[str, list[Listed]] = {}
     others: list[Path] = []
     for split, folder in named.items():
-        inner = {e.name: e for e in sorted(folder.iterdir()) if e.is_dir() and e.name[0] not in "._"}
-        found[split], more = _classes(folder, inner)
+        found[split], more = _classes(folder, _folders(folder))
         others += more
     return Listing(found, (*notes, *_left_out(others)))
+
+
+def _folders(path: Path) -> dict[str, Path]:
+    """The folders in a folder by name."""
+    return {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and entry.name[0] not in "._"}
+
+
+def _has_images(folder: Path) -> bool:
+    return any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))
 
 
 def _classes(path: Path, folders: Mapping[str, Path]) -> tuple[list[Listed], list[Path]]:
@@ -84,6 +94,8 @@ def _classes(path: Path, folders: Mapping[str, Path]) -> tuple[list[Listed], lis
     listed: list[Listed] = []
     other: list[Path] = []
     for label, folder in folders.items():
+        if utf8(label) != label:
+            raise ConfigError(f"{path}: class folder {label!r}: its name is not UTF-8; possible: another name")
         files = [f for f in sorted(folder.rglob("*")) if f.is_file() and not f.name.startswith(".")]
         images = [f for f in files if f.suffix.lower() in SUFFIXES]
         if not images:
@@ -100,7 +112,7 @@ def _left_out(files: Sequence[Path]) -> tuple[str, ...]:
 def shown(names: Sequence[Any]) -> str:
     """The first few of them."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(str(name) for name in names[:SHOWN]) + more
+    return ", ".join(utf8(str(name)) for name in names[:SHOWN]) + more
 
 
 def _from_tables(tables: Mapping[str, Path], label_column: str | None) -> Listing:
@@ -110,7 +122,10 @@ def _from_tables(tables: Mapping[str, Path], label_column: str | None) -> Listin
     for split, file in tables.items():
         table = read_table(file, (*PATH_NAMES, *([label_column] if label_column else [])))
         path, label = _columns(table, label_column)
-        rows = list(zip(table.columns[path], map(plain_label, table.columns[label]), strict=True))
+        rows = [
+            (cell, utf8(plain_label(name)))
+            for cell, name in zip(table.columns[path], table.columns[label], strict=True)
+        ]
         blank = sum(not (cell.strip() and name) for cell, name in rows)
         if blank:
             problems.append(f"{file}: {blank} of {len(rows)} rows have no {path} or no {label}")
@@ -154,10 +169,13 @@ def read_arrays(path: Path) -> tuple[dict[str, tuple[Array, list[str]]], tuple[s
     as bytes or as fractions 0 to 1. Raises ConfigError. Nothing is unpickled.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {name.lower(): archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path}: cannot be read as arrays: {str(error).splitlines()[0]}") from None
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            members = {name.lower(): archive[name] for name in getattr(archive, "files", ())}  # a lone .npy has none
+    except Exception as error:  # noqa: BLE001 (numpy and zipfile raise a dozen kinds over a damaged file)
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(f"{path}: cannot be read as arrays: {said}") from None
+    arrays = {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
     found: dict[str, tuple[Array, list[str]]] = {}
     notes: list[str] = []
     pairs = {split: [(f"x_{word}", f"y_{word}") for word in words] for split, words in ARRAYS.items()}
@@ -168,7 +186,8 @@ def read_arrays(path: Path) -> tuple[dict[str, tuple[Array, list[str]]], tuple[s
                 found[split] = images, _names(path, y, arrays[y], len(images))
                 notes += note
     if "train" not in found and "all" not in found:
-        raise ConfigError(f"{path}: found arrays {', '.join(sorted(arrays))}; expected x_train and y_train, or x and y")
+        held = f"arrays {', '.join(sorted(arrays))}" if arrays else "no arrays with names"
+        raise ConfigError(f"{path}: found {held}; expected x_train and y_train, or x and y")
     if "train" in found:
         found.pop("all", None)
     return found, tuple(notes)
@@ -176,6 +195,8 @@ def read_arrays(path: Path) -> tuple[dict[str, tuple[Array, list[str]]], tuple[s
 
 def _bytes(path: Path, name: str, images: Array) -> tuple[Array, list[str]]:
     """Images as bytes [n, height, width, channels]. Raises ConfigError where they are no images."""
+    if images.dtype.kind not in "biuf":
+        raise ConfigError(f"{path}: {name}: found {images.dtype}; expected numbers")
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or not images.size:
         raise ConfigError(
@@ -195,10 +216,9 @@ def _bytes(path: Path, name: str, images: Array) -> tuple[Array, list[str]]:
 
 
 def _names(path: Path, name: str, labels: Array, count: int) -> list[str]:
-    labels = labels.reshape(len(labels), -1)
-    if labels.shape != (count, 1) or labels.dtype.kind not in "iuU":
+    if labels.shape[:1] != (count,) or labels.size != count or labels.dtype.kind not in "iuU":
         raise ConfigError(
             f"{path}: {name}: found {labels.dtype} {list(labels.shape)}, expected a number or a name for each of "
             f"{count} images"
         )
-    return [str(label) for label in labels[:, 0].tolist()]
+    return [utf8(str(label)) for label in labels.ravel().tolist()]

@@ -32,14 +32,23 @@ def label_cells(table: Table, columns: Columns) -> list[str]:
     return [utf8(plain_label(cell)) for cell in table.columns[columns.label]]
 
 
-def read_labels(cells: Sequence[str], task: str, table: Table, columns: Columns) -> list[str]:
-    """The rows' labels from `label_cells`. Raises ConfigError naming the row of one that is none for this task."""
+def mark_between(cells: Sequence[str]) -> str | None:
+    """What several labels in one cell stand between, in these cells and in those of the other splits; None: nothing."""
+    return next((mark for mark in BETWEEN if any(mark in cell for cell in cells if not cell.startswith("["))), None)
+
+
+def read_labels(cells: Sequence[str], task: str, table: Table, columns: Columns, mark: str | None) -> list[str]:
+    """The rows' labels from `label_cells`; several in one cell stand between `mark`.
+
+    Raises ConfigError naming the row of one that is none for this task.
+    """
     if task == "text_regression":
         return [_number(cell, row, table, columns) for row, cell in enumerate(cells, start=1)]
     if task == "multi_label_classification":
         alone = columns.label in table.columns  # else a missing label is no empty set
-        mark = next((mark for mark in BETWEEN if any(mark in c for c in cells if not c.startswith("["))), None)
-        return ["" if not cell and not alone else _set(cell, mark) for cell in cells]
+        return [
+            _set(cell, mark, row, table, columns) if cell or alone else "" for row, cell in enumerate(cells, start=1)
+        ]
     return list(cells)
 
 
@@ -56,17 +65,22 @@ def _number(cell: str, row: int, table: Table, columns: Columns) -> str:
     return repr(value + 0.0)  # minus 0 is 0
 
 
-def _set(cell: str, mark: str | None) -> str:
-    """Several labels in one cell as a sorted JSON list."""
+def _set(cell: str, mark: str | None, row: int, table: Table, columns: Columns) -> str:
+    """Several labels in one cell as a sorted JSON list. Raises ConfigError for another kind of list."""
     found: object = None
     if cell.startswith("["):
         try:
             found = json.loads(cell)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
     if not isinstance(found, list):
+        if cell.startswith("[") and cell.endswith("]"):
+            raise ConfigError(
+                f"{table.path}: row {row}: {quoted(columns.label)}: found {cell!r:.40}, expected a JSON list such as "
+                '["x", "y"]'
+            )
         found = cell.split(mark) if mark else [cell]
-    names = {plain_label(str(name)) for name in found} - {""}
+    names = {utf8(plain_label(str(name))) for name in found} - {""}
     return json.dumps(sorted(names), ensure_ascii=False)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..errors import ConfigError
 from ..tables import Table, is_number
 from .columns import Columns, Text, Wanted, cells_of, find_columns, quoted, same_columns
-from .labels import label_cells, read_labels
+from .labels import label_cells, mark_between, read_labels
 
 #: Share of the rows that becomes a validation, and a test, split where the data has none; and how many at most.
 HELD_OUT = 0.1
@@ -46,6 +46,7 @@ def make_splits(tables: Mapping[str, Table], wanted: Wanted, seed: int, task: st
     base = tables["all"] if "all" in tables else tables["train"]
     columns = find_columns(base, wanted, task)
     base_cells = label_cells(base, columns)
+    mark = mark_between(base_cells)  # for all splits: another one may stand in a label
     texts = " and ".join(map(quoted, columns.texts))
     texts = f"{'pairs of ' if columns.pair else ''}texts from {texts}"
     notes = [f"{texts}, {LABELS.get(task, 'labels')} from {quoted(columns.label)}"]
@@ -57,7 +58,7 @@ def make_splits(tables: Mapping[str, Table], wanted: Wanted, seed: int, task: st
             notes.append(f"the {split} split has no labels and is left out")
             continue
         split = "train" if split == "all" else split
-        rows[split], dropped = _clean(table, own, read_labels(cells, task, table, own))
+        rows[split], dropped = _clean(table, own, read_labels(cells, task, table, own, mark))
         if dropped:
             notes.append(f"{dropped} rows of the {split} split without a text or a label dropped")
     made = divide(rows, seed, str(base.path), quoted(columns.label), task)

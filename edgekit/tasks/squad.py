@@ -95,7 +95,7 @@ def _entries(path: Path) -> Iterator[Entry]:
         raise ConfigError(f"{path}: is empty")
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         lines = text.split("\n")
         if not _is_object(lines[0]):
             raise ConfigError(f"{path}: not JSON, which SQuAD's files are: {error}") from None
@@ -127,7 +127,7 @@ def _flat(path: Path, lines: Sequence[str]) -> Iterator[Entry]:
         where = f"line {number}"
         try:
             row = _object(path, where, json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: {where}: not JSON: {getattr(error, 'msg', error)}") from None
         answers = row.get("answers")
         if isinstance(answers, dict):
@@ -144,7 +144,7 @@ def _flat(path: Path, lines: Sequence[str]) -> Iterator[Entry]:
 def _is_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -133,12 +133,58 @@ def test_unscored_rows_of_indicators_are_left_out(tmp_path: Path) -> None:
         ("text,x,y\na,1,0\nb,0,1\n", {"label_column": "x,z"}, r"data.csv: no label column 'z'; possible: text, x, y"),
         ("text,label\na,\nb,\n", {}, r"data.csv: column 'label': none of the 2 rows has a label"),
         ("text,label\na,x;y\nb,x\nc,x;q\n", {}, r"2 of 3 labels have one row only \('q', 'y'\); each needs two"),
-        ("text,other\na,x;y\nb,x\n", {}, r"data.csv: no label column; its columns: text, other"),
+        ("text,other\na,x;y\nb,x\n", {}, r"data.csv: no label column; its columns: text, other$"),
+        ("text,label\na,x\nb,\"['x', 'y']\"\n", {},
+         r"""data.csv: row 2: column 'label': found "\['x', 'y'\]", expected a JSON list such as \["x", "y"\]$"""),
+        (f"text,label\na,{'[' * 9999}]\n", {}, r"row 1: column 'label': found '\[{39}, expected a JSON list"),
     ],
 )  # fmt: skip
 def test_several_labels_that_cannot_be_used(tmp_path: Path, text: str, options: Any, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         make(tmp_path, text, "multi_label_classification", **options)
+
+
+@pytest.mark.parametrize(
+    "task, options, expected",
+    [
+        ("multi_label_classification", {},
+         r"no label column; its columns: text; left out: labels \(row 1: found \['x', None\], expected texts, "
+         r"numbers or lists of them\)$"),
+        ("multi_label_classification", {"label_column": "labels"},
+         r"no label column 'labels'; left out: labels \(row 1: found \['x', None\]"),
+        ("text_classification", {},
+         r"; left out: tags \(lists, which --task multi_label_classification learns\), labels \(row 1: found"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_left_out_are_named(tmp_path: Path, task: str, options: Any, expected: str) -> None:
+    text = '{"text": "a", "tags": [1, 2], "labels": ["x", null]}\n{"text": "b", "tags": [], "labels": ["x"]}\n'
+    text = text if task == "text_classification" else text.replace('"tags": [1, 2], ', "").replace('"tags": [], ', "")
+    with pytest.raises(ConfigError, match=expected):
+        make(tmp_path, text, task, "data.jsonl", **options)
+
+
+def test_a_split_whose_labels_are_left_out_is_refused(tmp_path: Path) -> None:
+    lines = {"train": '["x"]', "test": "[null]"}
+    for split, cell in lines.items():
+        (tmp_path / f"{split}.jsonl").write_text("".join(f'{{"text": "{n}", "label": {cell}}}\n' for n in range(40)))
+    job = make_job(tmp_path / "job", {}, {"data": tmp_path})
+    with pytest.raises(ConfigError, match=r"test.jsonl: no column 'label'; left out: label \(row 1: found \[None\]"):
+        run(None, Options(task="multi_label_classification"), job)
+
+
+def test_labels_of_all_splits_stand_between_the_mark_of_the_training_rows(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f'text {n},"sci, tech;news"\n' for n in range(40)))
+    (tmp_path / "test.csv").write_text('text,label\na,"sci, tech"\nb,news\n')
+    job = make_job(tmp_path / "job", {}, {"data": tmp_path})
+    run(None, Options(task="multi_label_classification"), job)
+    assert record(job.work)["labels"] == ["news", "sci, tech"]
+    assert sorted(row["label"] for row in rows(job.work, "test")) == [[0], [1]]
+
+
+def test_half_a_character_in_a_list_of_labels_is_replaced(tmp_path: Path) -> None:
+    text = "text\tlabel\n" + "".join(f'text {n}\t["x\\ud83d"]\n' for n in range(40))
+    work, _ = make(tmp_path, text, "multi_label_classification", "data.tsv")
+    assert record(work)["labels"] == ["x?"]
 
 
 @pytest.mark.parametrize(
