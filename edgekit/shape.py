@@ -144,6 +144,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     names = config.get("id2label") or {}
     if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
         raise ConfigError(f"{path}: key 'id2label': found {names!r:.80}, expected names for the ids 0, 1, 2, …")
+    kinds = config.get("architectures") or []
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
+        raise ConfigError(
+            f"{path}: key 'architectures': found {kinds!r:.80}, expected a list of names; possible: "
+            f'["Bert{HEADS["text"]}"] and the like, or no such key, which is a base checkpoint'
+        )
     return config
 
 
@@ -180,21 +186,38 @@ def problem_of(config: dict[str, Any]) -> str | None:
 
 
 def read_shape(folder: Path) -> Shape:
-    """The shape of a BERT or DistilBERT folder. Raises ConfigError for another architecture."""
-    config = read_config(folder)
+    """The shape of a BERT or DistilBERT folder. Raises ConfigError for another architecture, keys that are no sizes."""
+    config, path = read_config(folder), folder / "config.json"
     family = config["model_type"]
     if family not in FAMILIES:
-        raise ConfigError(f"{folder / 'config.json'}: architecture '{family}'; possible: {', '.join(FAMILIES)}")
+        raise ConfigError(f"{path}: architecture '{family}'; possible: {', '.join(FAMILIES)}")
     names = (
         ("dim", "n_layers", "n_heads", "hidden_dim", "activation", "dropout")
         if family == "distilbert"
         else ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
               "hidden_dropout_prob")
     )  # fmt: skip
-    missing = [n for n in (*names[:4], "vocab_size", "max_position_embeddings") if not isinstance(config.get(n), int)]
-    if missing:
-        raise ConfigError(f"{folder / 'config.json'}: no {', '.join(missing)}")
-    hidden, depth, heads, ffn = (int(config[n]) for n in names[:4])
+    sizes = (*names[:4], "vocab_size", "max_position_embeddings")
+    if missing := [name for name in sizes if name not in config]:
+        raise ConfigError(f"{path}: no {', '.join(missing)}")
+    config = {"layer_norm_eps": 1e-12, names[5]: 0.1, "type_vocab_size": 2, **config}
+    config["pad_token_id"] = config.get("pad_token_id") or 0
+    if family == "distilbert":
+        config["type_vocab_size"] = 0
+    least = dict.fromkeys(sizes, 1) | {"type_vocab_size": 0, "pad_token_id": 0}
+    problems = [
+        f"{path}: key '{name}': found {config[name]!r:.80}, expected a whole number from {low} on"
+        for name, low in least.items()
+        if type(config[name]) is not int or config[name] < low
+    ]
+    problems += [
+        f"{path}: key '{name}': found {config[name]!r:.80}, expected a number from 0 to 1"
+        for name in ("layer_norm_eps", names[5])
+        if type(config[name]) not in (int, float) or not 0 <= config[name] <= 1
+    ]
+    if problems:
+        raise ConfigError(problems)
+    hidden, depth, heads, ffn = (config[name] for name in names[:4])
     own = config.get("edgekit") or {}
     unequal = own.get("layers")
     layers = tuple(LayerShape(**x) for x in unequal) if unequal else (LayerShape(heads, hidden // heads, ffn),) * depth
@@ -203,13 +226,13 @@ def read_shape(folder: Path) -> Shape:
         vocabulary=config["vocab_size"],
         hidden=hidden,
         positions=config["max_position_embeddings"],
-        token_types=0 if family == "distilbert" else int(config.get("type_vocab_size", 2)),
+        token_types=config["type_vocab_size"],
         layers=layers,
         labels=label_names(config),
         activation=str(config.get(names[4], "gelu")),
-        layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
-        pad_id=int(config.get("pad_token_id") or 0),
-        dropout=float(config.get(names[5], 0.1)),
+        layer_norm_eps=float(config["layer_norm_eps"]),
+        pad_id=config["pad_token_id"],
+        dropout=float(config[names[5]]),
         answers=answers_of(config) or "text",
         problem=problem_of(config),
         embedding=own.get("embedding"),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConfigError, MissingExtra
 
@@ -40,6 +41,24 @@ PARTS = frozenset({
 PACKAGES = ("keras", "tf_keras", "builtins")
 
 
+Found = TypeVar("Found")
+
+
+def _damage_named(read: Callable[[Path], Found]) -> Callable[[Path], Found]:
+    """Let `read` raise ConfigError where a part of a config is of another kind than Keras writes there."""
+
+    @wraps(read)
+    def checked(path: Path) -> Found:
+        try:
+            return read(path)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            raise ConfigError(
+                f"{path}: its config is not that of a model, or damaged; possible: the file as Keras saves it"
+            ) from None
+
+    return checked
+
+
 @dataclass(frozen=True)
 class KerasFile:
     """What a file says of its model. Shapes are [height, width, channels]; None where one is open."""
@@ -56,6 +75,7 @@ class KerasFile:
         return self.keras_version.startswith("2")
 
 
+@_damage_named
 def read_keras_file(path: Path) -> KerasFile:
     """Read the file of a model of images. Raises ConfigError for another one, and as `read_checked` does."""
     config, version = read_checked(path)
@@ -66,6 +86,7 @@ def read_keras_file(path: Path) -> KerasFile:
     return KerasFile(path, config, version, _input_shape(path, layers), _outputs(layers))
 
 
+@_damage_named
 def read_checked(path: Path) -> tuple[dict[str, Any], str]:
     """A file's config, and the version of Keras that wrote it.
 
@@ -87,6 +108,7 @@ def read_checked(path: Path) -> tuple[dict[str, Any], str]:
     return config, version
 
 
+@_damage_named
 def read_inputs(path: Path) -> list[tuple[str, str, tuple[int | None, ...]]]:
     """What any model's file reads: name, type, and shape with the batch; None where a dimension is open.
 

@@ -1,4 +1,4 @@
-"""An ONNX model's file, looked at without loading it: its inputs, and the files that its weights are in.
+"""An ONNX model's file, looked at without loading it: its inputs and outputs, and its weights' files.
 
 It is a protocol buffer: fields of (number << 3 | wire type) and a value (protobuf.dev/programming-guides/encoding).
 Numbers of fields: onnx/onnx, onnx/onnx.proto.
@@ -13,11 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import ConfigError
 
-#: TensorProto.DataType -> numpy's name; the others are no numbers that a runtime is fed.
+#: TensorProto.DataType -> numpy's name; the others are no numbers that a runtime is fed or answers.
 _TYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
     11: "float64", 12: "uint32", 13: "uint64",
 }  # fmt: skip
+#: What some of those are called.
+_OTHERS = {8: "string", 14: "complex64", 15: "complex128", 16: "bfloat16"}
 _EXTERNAL = 1  # TensorProto.DataLocation
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 #: Graphs within graphs: an If in a Loop has two; more is a file made to exhaust the reader.
@@ -36,7 +38,10 @@ class OnnxFile:
 
 
 def read_onnx_file(path: Path) -> OnnxFile:
-    """Raises ConfigError for another or a damaged file, weights in files that are missing, too short or elsewhere."""
+    """Raises ConfigError for another or a damaged file, weights in files that are missing, too short or elsewhere.
+
+    So it does for inputs and outputs that are no arrays of numbers.
+    """
     try:
         if path.stat().st_size == 0:
             raise ConfigError(f"{path}: is empty")
@@ -81,10 +86,10 @@ class _Reader:
         return f"{domain}::{name}"
 
     def graph(self, content: memoryview, depth: int) -> tuple[tuple[str, str, Shape | None], ...]:
-        """GraphProto: node 1, initializer 5, input 11. An input with an initializer is a weight."""
+        """GraphProto: node 1, initializer 5, input 11, output 12. An input with an initializer is a weight."""
         if depth > _DEEPEST:
             raise self._damaged()
-        inputs, weights = [], set()
+        inputs, outputs, weights = [], [], set()
         for number, value in self._fields(content):
             if not isinstance(value, memoryview):
                 continue
@@ -94,8 +99,13 @@ class _Reader:
                 weights.add(self._tensor(value))
             elif number == 11:
                 inputs.append(value)
-        found = [self._input(value) for value in inputs] if depth == 0 else []
-        return tuple(one for one in found if one[0] not in weights)
+            elif number == 12:
+                outputs.append(value)
+        if depth:
+            return ()
+        for value in outputs:
+            self._port("output", value)
+        return tuple(one for one in (self._port("input", value) for value in inputs) if one[0] not in weights)
 
     def _node(self, content: memoryview, depth: int) -> None:
         """NodeProto: op_type 4, attribute 5, domain 7. AttributeProto: t 5, g 6, tensors 10, graphs 11."""
@@ -132,23 +142,31 @@ class _Reader:
             self.external[file] = max(self.external.get(file, 0), sum(map(int, numbers)))
         return name
 
-    def _input(self, content: memoryview) -> tuple[str, str, Shape | None]:
-        """ValueInfoProto: name 1, type 2. TypeProto: tensor_type 1 {elem_type 1, shape 2 {dim 1 {dim_value 1}}}."""
+    def _port(self, role: str, content: memoryview) -> tuple[str, str, Shape | None]:
+        """ValueInfoProto: name 1, type 2. TypeProto: tensor_type 1 {elem_type 1, shape 2 {dim 1 {dim_value 1}}}.
+
+        An output's type may be left open: a runtime works it out.
+        """
         fields = dict(self._fields(content))
-        name = self._text(fields.get(1, b""))
-        tensor = dict(self._fields(fields[2])).get(1) if isinstance(fields.get(2), memoryview) else None
+        name, said = self._text(fields.get(1, b"")), fields.get(2)
+        if role == "output" and not said:
+            return name, "", None
+        tensor = dict(self._fields(said)).get(1) if isinstance(said, memoryview) else None
         if not isinstance(tensor, memoryview):
-            raise ConfigError(f"{self.path}: input {name}: is no array of numbers")
-        kind, shape = None, None
+            raise ConfigError(f"{self.path}: {role} {name}: is no array of numbers")
+        kind, shape = 0, None
         for number, value in self._fields(tensor):
-            if number == 1:
+            if number == 1 and isinstance(value, int):
                 kind = value
             elif number == 2 and isinstance(value, memoryview):
                 dims = [dict(self._fields(dim)) for at, dim in self._fields(value) if at == 1]
                 shape = tuple(size if isinstance(size := dim.get(1), int) and size > 0 else None for dim in dims)
-        if kind not in _TYPES:
-            raise ConfigError(f"{self.path}: input {name}: type {kind} is no type of numbers that runtimes are fed")
-        return name, _TYPES[int(kind)], shape
+        if kind not in _TYPES and (kind or role == "input"):
+            raise ConfigError(
+                f"{self.path}: {role} {name}: type {_OTHERS.get(kind, kind)} is no type of numbers that runtimes take; "
+                f"possible: {', '.join(_TYPES.values())}"
+            )
+        return name, _TYPES.get(kind, ""), shape
 
     def _files(self) -> tuple[Path, ...]:
         files = []

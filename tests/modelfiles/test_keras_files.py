@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.modelfiles.keras import read_keras_file
+from edgekit.modelfiles.keras import read_inputs, read_keras_file
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "stages")]
 
@@ -79,6 +79,43 @@ def test_what_reads_no_image_is_refused(tmp_path: Path) -> None:
     text = sequential(DENSE)
     text["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 128]
     assert "reads [None, 128], which is no image" in said(write_h5(tmp_path / "m.h5", text))
+
+
+@pytest.mark.parametrize(
+    ("place", "found", "read"),
+    [
+        (("class_name",), ["Sequential"], read_keras_file),
+        (("config", "layers", 0, "config"), ["image"], read_keras_file),
+        (("config", "layers", 0, "config"), "image", read_inputs),
+        (("config", "layers", 0, "config", "batch_input_shape"), 4, read_keras_file),
+        (("config", "layers", 0, "config", "batch_input_shape"), [None, "a", 8, 3], read_keras_file),
+        (("config", "layers", 0, "config", "batch_input_shape"), [None, float("inf"), 8, 3], read_inputs),
+        (("config", "layers", 1, "class_name"), {"Dense": 1}, read_inputs),
+        (("config", "layers", 1, "config", "units"), "three", read_keras_file),
+        (("config", "layers", 1, "config", "units"), [3], read_keras_file),
+        (("config", "input_layers"), 1, read_inputs),
+    ],
+)
+def test_parts_of_another_kind_are_one_line(place: tuple[Any, ...], found: Any, read: Any, tmp_path: Path) -> None:
+    config = json.loads(json.dumps(sequential(DENSE)))
+    part = config
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = found
+    path = write_h5(tmp_path / "m.h5", config)
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path}: its config is not that of a model, or damaged; possible: the file as Keras saves it"
+    )
+
+
+def test_a_config_without_end_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "[" * 200_000)
+        archive.writestr("metadata.json", "{}")
+    assert "its config is not that of a model, or damaged" in said(path)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 2), (2, 1)])

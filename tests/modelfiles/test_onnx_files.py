@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 
-def make(inputs: dict[str, tuple[int, list[int | str | None] | None]], *, as_inputs: bool = False) -> onnx.ModelProto:
+def make(
+    inputs: dict[str, tuple[int, list[int | str | None] | None]], *, as_inputs: bool = False, output: Any = None
+) -> onnx.ModelProto:
     """y = first + w, and an If around a constant; weights are inputs too in old files."""
     weight = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
     inner = helper.make_graph(
@@ -28,7 +31,8 @@ def make(inputs: dict[str, tuple[int, list[int | str | None] | None]], *, as_inp
     ]
     ports = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()]
     ports += [helper.make_tensor_value_info("w", 1, [4, 4])] if as_inputs else []
-    graph = helper.make_graph(nodes, "g", ports, [helper.make_tensor_value_info("out", 1, None)], [weight])
+    answers = [output or helper.make_tensor_value_info("out", 1, None)]
+    graph = helper.make_graph(nodes, "g", ports, answers, [weight])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
 
 
@@ -95,7 +99,35 @@ def test_damaged_and_other_files(tmp_path: Path) -> None:
 def test_inputs_that_are_no_numbers(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(make({"text": (TensorProto.STRING, [1])}), path)
-    assert "input text: type 8 is no type of numbers" in refusal(path)
+    assert "input text: type string is no type of numbers" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("STRING", "string"), ("COMPLEX64", "complex64"), ("BFLOAT16", "bfloat16"), ("UINT4", "21")]
+)
+def test_outputs_that_are_no_numbers(tmp_path: Path, kind: str, said: str) -> None:
+    path = tmp_path / "m.onnx"
+    output = helper.make_tensor_value_info("out", getattr(TensorProto, kind), [1, 4])
+    onnx.save(make({"x": (1, [1, 4])}, output=output), path)
+    assert refusal(path) == (
+        f"{path}: output out: type {said} is no type of numbers that runtimes take; possible: float32, uint8, int8, "
+        "uint16, int16, int32, int64, bool, float16, float64, uint32, uint64"
+    )
+
+
+def test_an_output_that_is_no_array(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(make({"x": (1, [1, 4])}, output=helper.make_tensor_sequence_value_info("out", 1, None)), path)
+    assert refusal(path) == f"{path}: output out: is no array of numbers"
+
+
+@pytest.mark.parametrize("kind", [None, "UNDEFINED", "BOOL", "INT64", "FLOAT16"])
+def test_outputs_of_numbers_and_of_types_that_are_left_open(tmp_path: Path, kind: str | None) -> None:
+    output = onnx.ValueInfoProto(name="out")
+    if kind:
+        output.type.tensor_type.elem_type = getattr(TensorProto, kind)
+    onnx.save(make({"x": (1, [1, 4])}, output=output), tmp_path / "m.onnx")
+    assert read_onnx_file(tmp_path / "m.onnx").inputs == (("x", "float32", (1, 4)),)
 
 
 @pytest.mark.parametrize(

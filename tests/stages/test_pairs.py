@@ -11,7 +11,7 @@ import pytest
 import tiny_text
 
 from edgekit.errors import ConfigError
-from edgekit.shape import read_shape
+from edgekit.shape import read_config, read_shape, task_of
 from edgekit.stages.dataset_text import Options, run
 from edgekit.stages.text.tokens import encode, load_tokenizer, pad, pair_separator
 from edgekit.tables import read_table
@@ -258,3 +258,84 @@ def test_other_architectures_are_told_token_types_where_they_have_them(
     with pytest.raises(ConfigError, match=r"its weights lack 16 of the tensors that its config.json asks for: \w+\."):
         load_hf_classifier(tmp_path, ("bad", "good"), 0, 24)
     assert np.allclose(predict(again, ids), expected, atol=1e-5)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "labels, problem", [("v", "regression"), ("no yes", None), ("a b c d", "multi_label_classification")]
+)
+@pytest.mark.parametrize("family, head", [("Roberta", "classifier.out_proj"), ("XLNet", "logits_proj")])
+def test_other_architectures_take_a_fresh_head_for_other_labels(
+    tmp_path: Path, family: str, head: str, labels: str, problem: str | None
+) -> None:
+    import torch
+
+    from edgekit.stages.network.hf_model import load_hf_classifier
+
+    kept = _write_other(tmp_path, family).state_dict()
+    own, again = (load_hf_classifier(tmp_path, tuple(labels.split()), 5, 12, problem=problem) for _ in range(2))
+    for name, tensor in own.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name])
+        if name.startswith(head):
+            assert len(tensor) == len(labels.split())
+        else:
+            assert torch.equal(tensor, kept[name])
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_model_for_values_becomes_one_for_labels(tmp_path: Path, family: str) -> None:
+    from edgekit.stages.network.encoder import load_encoder, save_encoder
+    from edgekit.stages.network.hf_model import load_hf_classifier, save_hf_classifier
+
+    folder, saved = tiny_text.write_hf(tmp_path / "hf", family), tmp_path / "saved"
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "problem_type": "regression"}))
+    assert task_of(read_config(folder)) == "text_regression"
+    saved.mkdir()
+    if family == "bert":
+        save_encoder(load_encoder(folder, labels=("a", "b")), saved, folder / "tokenizer.json")
+    else:
+        save_hf_classifier(load_hf_classifier(folder, ("a", "b"), 0, 12), saved)
+    assert task_of(read_config(saved)) == "text_classification"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "change, labels, problem, said",
+    [
+        # a classifier that is taken as it is must not start anew
+        ({"id2label": {"0": "a", "1": "b"}}, "a b", None, r"2 .*: classifier.out_proj.bias \[3\], not \[2\], classif"),
+        ({"problem_type": "regression"}, "v", "regression", r"2 of its .* classifier.out_proj.bias \[3\], not \[1\], "),
+        (
+            {"intermediate_size": 65},
+            "a b",
+            None,
+            r"6 of .*: \S+layer.0.intermediate.dense.bias \[64\], not \[65\], .* …$",
+        ),
+    ],
+)
+def test_tensors_of_other_shapes_are_refused(
+    tmp_path: Path, change: dict[str, Any], labels: str, problem: str | None, said: str
+) -> None:
+    from edgekit.stages.network.hf_model import load_hf_classifier
+
+    _write_other(tmp_path, "Roberta")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: {said}") as caught:
+        load_hf_classifier(tmp_path, tuple(labels.split()), 0, 12, problem=problem)
+    assert "\n" not in str(caught.value)
+
+
+def _write_other(folder: Path, family: str) -> Any:
+    """A tiny classifier of three labels of transformers' own."""
+    import transformers as hf
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    if family == "XLNet":
+        sizes = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}
+    config = getattr(hf, f"{family}Config")(vocab_size=50, num_labels=3, pad_token_id=0, **sizes)
+    model = getattr(hf, f"{family}ForSequenceClassification")(config)
+    model.save_pretrained(folder)
+    return model

@@ -25,18 +25,23 @@ def keep_outputs(job: Job, model: Path, runtime: str, threads: int = 1) -> dict[
 
     Outputs stand one after the other in the order of their names. OpenVINO computes in float32 here: its own choice is
     bfloat16 where the CPU has it, whose rounding would count as that of INT8. Answers the teacher's metrics. Raises
-    StageError where the runtime cannot load or run the model, or an output is not finite or no number.
+    StageError where the runtime cannot load or run the model, or an output is not finite, no number or of no one shape.
     """
     dataset = job.earlier["dataset"].path
     try:
-        opened = RUNTIMES[runtime].open_model(model, "CPU", threads, reference=runtime == "openvino")
+        opened = _open(model, runtime, threads)
+        shapes: dict[str, list[int]] = {}
         metrics: dict[str, Any] = {}
         for split in tensors.splits(dataset):
             rows = []
             for feed in tensors.feeds(dataset, split):
-                opened.bind(feed)
-                opened.invoke()
-                rows.append(_row(opened.outputs()))
+                try:
+                    found = _answer(opened, feed)
+                except OnDeviceError:  # ONNX Runtime's, where an answer does not fit the memory of the first
+                    opened = _open(model, runtime, threads)
+                    found = _answer(opened, feed)
+                _check_shapes(job.inputs["teacher"], shapes, found)
+                rows.append(_row(found))
             np.save(job.work / f"logits_{split}.npy", np.stack(rows), allow_pickle=False)
             if split == "validation":
                 metrics = _accuracy(dataset, rows, opened.outputs())
@@ -45,6 +50,28 @@ def keep_outputs(job: Job, model: Path, runtime: str, threads: int = 1) -> dict[
         raise StageError(f"teacher: {error}") from None
     (job.work / "outputs.json").write_text(json.dumps(outputs, indent=1) + "\n", encoding="utf-8")
     return metrics
+
+
+def _open(model: Path, runtime: str, threads: int) -> Any:
+    return RUNTIMES[runtime].open_model(model, "CPU", threads, reference=runtime == "openvino")
+
+
+def _answer(opened: Any, feed: dict[str, Array]) -> dict[str, Array]:
+    opened.bind(feed)
+    opened.invoke()
+    found: dict[str, Array] = opened.outputs()
+    return found
+
+
+def _check_shapes(file: Path, shapes: dict[str, list[int]], found: dict[str, Array]) -> None:
+    """Keep the first sample's shapes, and refuse another sample's that are not these. Raises StageError."""
+    for name, value in found.items():
+        first, shape = shapes.setdefault(name, list(value.shape)), list(value.shape)
+        if shape != first:
+            raise StageError(
+                f"{file}: output {name} has another shape for each sample ({first}, {shape}); possible: a model that "
+                "ends before the operator whose answer's size hangs on the data, such as NonZero or NonMaxSuppression"
+            )
 
 
 def _row(found: dict[str, Array]) -> Array:

@@ -226,21 +226,19 @@ def load_encoder(
     """The classifier of a Hugging Face folder, in float32 and evaluation mode.
 
     A base checkpoint has no classifier and maybe no pooler: they start fresh from `seed`. `labels` asks for these
-    labels instead of the folder's own; where their number differs, the classifier starts fresh too; so it does where
-    `answers` or `problem` asks for another kind of answers than the folder's. `separator` makes it a model of pairs;
-    else config.json says whether it is one. A fine-tuned model has to be whole.
+    labels, and `problem` (as in config.json), instead of the folder's own; where the labels' number or the problem
+    differs, the classifier starts fresh too; so it does where `answers` asks for another kind of answers. `separator`
+    makes it a model of pairs; else config.json says whether it is one. A fine-tuned model has to be whole.
     Raises ConfigError for another architecture, a missing or damaged file, and a tensor of another shape.
     """
     shape = read_shape(folder)
     tuned = answers_of(read_config(folder)) == (answers or shape.answers)
-    fresh_classifier = (labels is not None and len(labels) != len(shape.labels)) or answers not in (None, shape.answers)
-    if problem is not None:
-        fresh_classifier = fresh_classifier or problem != shape.problem
-        shape = replace(shape, problem=problem)
+    fresh_classifier = answers not in (None, shape.answers)
+    if labels is not None:
+        fresh_classifier = fresh_classifier or (len(labels), problem) != (len(shape.labels), shape.problem)
+        shape = replace(shape, labels=labels, problem=problem)
     if answers is not None:
         shape = replace(shape, answers=answers)
-    if labels is not None:
-        shape = replace(shape, labels=labels)
     if separator is not None:
         shape = replace(shape, separator=separator)
     found = read_tensors(folder)

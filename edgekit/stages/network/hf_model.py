@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ...shape import answers_of, read_config
+from ...shape import answers_of, label_names, problem_of, read_config
 from .encoder import token_types
 
 #: Parts of a classifier that a base checkpoint lacks, as transformers' architectures call them.
@@ -60,16 +60,21 @@ def _knows_types(model: Any) -> bool:
     ).parameters
 
 
+def _in_head(name: str) -> bool:
+    return not set(MAY_BE_FRESH).isdisjoint(name.split("."))
+
+
 def load_hf_classifier(
     folder: Path, labels: tuple[str, ...], seed: int, max_tokens: int, separator: int | None = None,
     problem: str | None = None,
 ) -> HfClassifier:  # fmt: skip
     """The classifier of a folder that transformers knows, in float32; what a base checkpoint lacks starts from `seed`.
 
-    `separator` makes it one of pairs, `problem` (as in config.json) one that answers with a value or several labels;
-    else config.json says. Raises ConfigError, naming the folder, for one that transformers cannot read, that lacks
-    tensors which only a base checkpoint may lack, whose classifier has another number of labels, or whose positions
-    end before `max_tokens`.
+    `separator` makes it one of pairs, else config.json says; `problem` (as in config.json) one that answers with a
+    value or several labels. Where `labels` are not as many as config.json's, what answers them starts from `seed` too.
+    Raises ConfigError, naming the folder, for one that transformers cannot read, that lacks tensors which only a base
+    checkpoint may lack, that has tensors of other shapes than config.json asks for, or whose positions end before
+    `max_tokens`.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
@@ -78,14 +83,24 @@ def load_hf_classifier(
     try:
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
-            output_loading_info=True,
+            output_loading_info=True, ignore_mismatched_sizes=True,
             id2label=dict(enumerate(labels)), label2id={name: at for at, name in enumerate(labels)},
-            **({"problem_type": problem} if problem else {}),
+            problem_type=problem,
         )  # fmt: skip
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"{folder}: transformers cannot load it: {str(error).strip().splitlines()[0]}") from None
-    may_lack = () if answers_of(read_config(folder)) == "text" else MAY_BE_FRESH
-    missing = sorted(name for name in loaded["missing_keys"] if not set(name.split(".")).intersection(may_lack))
+    config = read_config(folder)
+    base = answers_of(config) != "text"
+    # a model for values is taken as it is, and must not start anew unseen
+    fresh = len(labels) != len(label_names(config)) and not problem == problem_of(config) == "regression"
+    misfits = sorted(one for one in loaded["mismatched_keys"] if not ((base or fresh) and _in_head(one[0])))
+    if misfits:
+        said = ", ".join(f"{name} {list(found)}, not {list(wanted)}" for name, found, wanted in misfits[:3])
+        raise ConfigError(
+            f"{folder}: {len(misfits)} of its tensors have other shapes than its config.json and the task ask for: "
+            f"{said}{' …' if len(misfits) > 3 else ''}"
+        )
+    missing = sorted(name for name in loaded["missing_keys"] if not (base and _in_head(name)))
     if missing:
         raise ConfigError(
             f"{folder}: its weights lack {len(missing)} of the tensors that its config.json asks for: "
