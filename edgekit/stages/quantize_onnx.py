@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ..artifact import Artifact, Job, Outcome
 from .files.onnx_model import keep_standard, layers, write_model
 from .int8.calibration import calibration_token_ids
-from .int8.layer_noise import check_names, noise_rows, worst_layers
+from .int8.layer_noise import check_left, check_names, noise_rows, worst_layers
 from .int8.nncf_words import NncfQuantize, arguments, library
 from .int8.onnx_noise import half_rounding, inputs, measure, open_model
 from .quantize_nncf import AccuracyControl, float_notes
@@ -32,6 +32,8 @@ EXTRA = "onnx"
 class Options(NncfQuantize):
     """The recipe's step, and what the target knows of its processor."""
 
+    HAS_ATTENTION: ClassVar[bool] = False
+
     method: Literal["ptq"] = "ptq"
     device: str = "CPU"
 
@@ -44,6 +46,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     names = layers(exact)
     wanted = [] if options.keep_float == "auto" else options.keep_float
     check_names(wanted, list(names))
+    check_left(wanted, names, options)
     tokenizer = load_tokenizer(source.path / "tokenizer.json", options.max_tokens)
     token_ids = calibration_token_ids(job, tokenizer, options.calibration_samples)
 
@@ -55,6 +58,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
     whole, alone = measure(exact, model, token_ids)
     if options.keep_float == "auto":
         wanted = list(worst_layers(alone.snr_db(), options.keep_float_below_db))
+        check_left(wanted, names, options)
         if wanted:
             model = quantise(wanted)
             whole, alone = measure(exact, model, token_ids)

@@ -13,6 +13,7 @@ from edgekit.errors import ConfigError
 from edgekit.stages.int8.layer_checks import check_float_layers
 from edgekit.stages.int8.layer_noise import Noise, check_names, layer_names, noise_rows, noise_table, worst_layers
 from edgekit.stages.int8.nncf_words import NncfQuantize
+from edgekit.stages.quantize_onnx import Options as OnnxOptions
 from edgekit.stages.quantize_tflite import Options as TfliteOptions
 from edgekit.steps import Distill, Prune, Quantize
 
@@ -74,8 +75,9 @@ def test_names_are_checked_by_the_depth_that_the_model_will_have() -> None:
         check_float_layers([Distill(layers=0.5), Prune(layers=0.5), keep], None, None)
     attention = ["layers.0.attention"]
     check_float_layers([NncfQuantize(max_tokens=16, keep_float=attention)], None, None)
-    with pytest.raises(ConfigError, match=r"'layers\.0\.attention'"):
-        check_float_layers([TfliteOptions(buckets=(16,), keep_float=attention)], None, None)
+    for other in (TfliteOptions(buckets=(16,), keep_float=attention), OnnxOptions(max_tokens=16, keep_float=attention)):
+        with pytest.raises(ConfigError, match=r"'layers\.0\.attention'"):
+            check_float_layers([other], None, None)
 
 
 def test_a_plan_knows_the_layers_that_a_task_and_its_token_vectors_have() -> None:

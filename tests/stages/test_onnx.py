@@ -222,6 +222,8 @@ def test_layers_stay_in_float_by_name_or_by_their_noise(made: dict[str, Artifact
         ConfigError, match=r"quantize\.keep_float: the model has no layer 'layers\.0\.upp'.*layers\.0\.up"
     ):
         quantise(made, tmp_path / "wrong", keep_float=["layers.0.upp"])
+    with pytest.raises(ConfigError, match=r"all layers alone are below 99 dB, so nothing would be INT8"):
+        quantise(made, tmp_path / "none", keep_float="auto", keep_float_below_db=99.0)
 
 
 def test_accuracy_control_keeps_to_the_drop(made: dict[str, Artifact], tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,9 @@ class OfProcessor(StepOptions):
 
 class NncfQuantize(OfProcessor, Quantize):
     """The recipe's step, and what the target knows of its processor."""
+
+    #: Whether "layers.0.attention", the products of queries, keys and values, is a layer of `keep_float` too.
+    HAS_ATTENTION: ClassVar[bool] = True
 
     max_tokens: int
     activations: Annotated[Literal["auto", "static"], Field(description="NNCF fixes ranges over calibration texts")] = (
