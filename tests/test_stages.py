@@ -3,9 +3,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from edgekit.stages import installed_version
 
 PACKAGE = Path(__file__).parents[1] / "edgekit"
 
@@ -60,3 +63,26 @@ def test_changed_code_means_another_key_for_the_stages_that_run_it(
         file.write("# changed\n")
     after = digests(tmp_path)
     assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_a_library_may_come_by_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "onnxruntime-gpu":
+            return "1.2"
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    plain = installed_version.__wrapped__
+    monkeypatch.setattr("edgekit.stages.installed_version", plain)
+    assert [plain(name) for name in ("onnxruntime", "onnxruntime-gpu", "nncf")] == ["1.2", "1.2", None]
+
+
+def test_what_measures_latencies_hangs_on_every_runtime(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "edgekit", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from edgekit.stages import code_digest; print(code_digest('pruning.latency_table'))"
+    said = []
+    for _ in range(2):
+        said.append(subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True).stdout)
+        with (tmp_path / "edgekit/ondevice/runtimes/litert.py").open("a") as file:
+            file.write("# changed\n")
+    assert said[0] != said[1]

@@ -81,6 +81,10 @@ def load_stage(name: str) -> ModuleType:
     return import_module(f"{__name__}.{name}")
 
 
+#: Distributions that bring the same library, of which one alone may be installed.
+_INSTEAD = {"onnxruntime": "onnxruntime-gpu"}
+
+
 @cache
 def installed_version(distribution: str) -> str | None:
     """The version of an installed distribution, without importing it; None where it is missing.
@@ -90,7 +94,7 @@ def installed_version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return None
+        return installed_version(_INSTEAD[distribution]) if distribution in _INSTEAD else None
 
 
 def pinned(distributions: Iterable[str]) -> dict[str, str]:
@@ -113,6 +117,8 @@ def code_digest(stage: str, task: str | None = None) -> str:
     pending, seen = [Path(__file__).parent.joinpath(*stage.split(".")).with_suffix(".py")], set[Path]()
     if stage == "validate":  # the runtimes are chosen by name, and the rest of ondevice runs in a process of its own
         pending += (_PACKAGE / "ondevice").rglob("*.py")
+    if stage == "pruning.latency_table":
+        pending += (_PACKAGE / "ondevice" / "runtimes").glob("*.py")
     if task:
         pending.append(_PACKAGE / "tasks" / f"{task}.py")
     while pending:

@@ -64,8 +64,10 @@ def teacher_file(dataset: Artifact, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-def teach(file: Path, dataset: Artifact, work: Path, **options: Any) -> tuple[Artifact, Outcome]:
-    job = make_job(work, {"dataset": dataset})
+def teach(
+    file: Path, dataset: Artifact, work: Path, told: Any = None, **options: Any
+) -> tuple[Artifact, Outcome]:  # fmt: skip
+    job = make_job(work, {"dataset": dataset}, told)
     job.inputs["teacher"] = file  # type: ignore[index]
     outcome = teacher_keras.run(dataset, teacher_keras.Options(**options), job)
     return artifact(work, "keras"), outcome
@@ -333,15 +335,32 @@ def qat(source: Artifact, earlier: Earlier, work: Path, told: Any = None) -> Out
     return quantize_tfmot_images.run(source, options, make_job(work, earlier, told))
 
 
-@pytest.mark.parametrize("stage", ["distill", "sparsify", "quantize"])
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher with layers that draw: dropout, and noise within a model of its own."""
+    from edgekit.stages.keras.framework import import_keras
+
+    _, keras = import_keras()
+    model = small_model(softmax=False)
+    noise = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GaussianNoise(0.5)], name="noise")
+    given = keras.Input((8, 8, 3))
+    path = tmp_path_factory.mktemp("drawing") / "teacher.h5"
+    keras.Model(given, keras.layers.Dropout(0.4)(model(noise(given)))).save(path)
+    return path
+
+
+@pytest.mark.parametrize("stage", ["teacher", "distill", "sparsify", "quantize"])
 def test_a_killed_training_goes_on_to_the_same_bytes(
-    stage: str, student: tuple[Artifact, Outcome], earlier: Earlier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    stage: str, student: tuple[Artifact, Outcome], earlier: Earlier, drawing: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     from edgekit.stages.keras import loop as keras_loop
 
     monkeypatch.setattr(keras_loop, "CHECKPOINT_SECONDS", 0.0)
 
     def run(work: Path, told: Any = None) -> Outcome:
+        if stage == "teacher":
+            return teach(drawing, earlier["dataset"], work, told, fine_tune="always", **QUICK)[1]
         if stage == "distill":
             return distil(earlier, work, told)[1]
         return {"sparsify": sparsify, "quantize": qat}[stage](student[0], earlier, work, told)

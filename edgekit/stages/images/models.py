@@ -187,7 +187,7 @@ def rebuild(model: Any, inputs: Any, clone: Callable[[Any], Any], left_out: Mapp
             found[id(_listed(node.outputs)[0])] = made
         return found[id(part.outputs[0])]
 
-    return keras.Model(inputs, call(model, inputs))
+    return keras.Model(inputs, call(model, inputs), name=model.name)
 
 
 def _listed(x: Any) -> list[Any]:

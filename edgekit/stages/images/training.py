@@ -13,7 +13,7 @@ from ...errors import StageError
 from ...steps import Distillation, Distort, Training, WeightedDistillation
 from ...tasks.image_classification import Examples, load
 from ..keras.framework import import_keras
-from ..keras.loop import Loop
+from ..keras.loop import Loop, random_states
 from ..learning.teacher_outputs import teacher_logits
 from .distort import distorted
 from .losses import Features
@@ -87,7 +87,7 @@ class ImageTrainer(Loop):
         extra = lessons.features.variables if lessons.features else []
         super().__init__(
             [*self.trained.trainable_variables, *extra],
-            [*self.trained.weights, *extra],
+            [*self.trained.weights, *extra, *random_states(self.trained, job.seed)],
             weight_names(model.model) if kept is None else kept,
             len(lessons.training.labels), options, job, counts_from,
         )  # fmt: skip

@@ -36,6 +36,16 @@ def prepare(seed: int) -> None:
     tf, keras = import_keras()
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+    keras.backend.experimental.enable_tf_random_generator()  # dropout draws from variables, which can be kept
+
+
+def random_states(model: Any, seed: int) -> list[Any]:
+    """The variables that the model's random layers, such as dropout, draw from, begun anew by `seed`."""
+    drawing = [layer._random_generator for layer in model.submodules if hasattr(layer, "_random_generator")]
+    for number, one in enumerate(drawing):
+        one._maybe_init()
+        one._generator.reset_from_seed(seed + number)
+    return [one._generator.state for one in drawing]
 
 
 class Loop(ABC):
