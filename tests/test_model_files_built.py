@@ -103,6 +103,26 @@ def kinds(bundle: Bundle) -> str:
     return (bundle.path / bundle.manifest["model"]).read_bytes().decode("latin-1")
 
 
+def test_a_gpus_golden_samples_allow_for_float16(place: Path, net: tuple[Path, Path]) -> None:
+    bundle = make(place, "gpu-host", *net)
+    rounding = bundle.manifest["lineage"][2]["metrics"]["half_rounding"]
+    assert 0 < rounding < 0.01
+    assert bundle.manifest["metrics"]["tolerance"] >= 3 * rounding * 0.99
+
+
+def test_what_float16_cannot_hold_is_a_note(
+    place: Path, net: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    from edgekit.stages import quantize_onnx_file
+
+    monkeypatch.setattr(quantize_onnx_file, "largest_difference", lambda *_: float("nan"))
+    found, notes = quantize_onnx_file._half_rounding(onnx.load(net[0]), place)
+    assert found is None
+    assert notes[0].startswith("how far float16 moves the answers is not known (its answers are no numbers): ")
+
+
 @pytest.mark.parametrize(("target", "mark"), [("intel-cpu", "FakeQuantize"), ("ort.toml", "QuantizeLinear")])
 def test_an_onnx_becomes_int8_that_answers_like_it(place: Path, net: tuple[Path, Path], target: str, mark: str) -> None:
     bundle = make(place, target, *net)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from ..artifact import Artifact, Job, Outcome
 from ..errors import StageError
 from ..ondevice.runtimes import onnxruntime as runtime
-from ..ondevice.runtimes.onnx_session import session_options
+from ..ondevice.runtimes.onnx_session import failures, session_options
 from .int8.file_words import (
     COMPARED_SAMPLES,
     NOISE_SAMPLES,
@@ -25,6 +27,7 @@ from .int8.file_words import (
 )
 from .int8.layer_noise import Noise, noise_rows
 from .int8.nncf_words import library
+from .int8.onnx_noise import largest_difference
 
 ACCEPTS = "onnx"
 PRODUCES = "onnx"
@@ -78,7 +81,31 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         "float_layers": left,
         "layer_noise": noise_rows(noise.snr_db(), kept=left),
     }
-    return Outcome(metrics, notes(list(outputs), left, len(feeds)))
+    said = notes(list(outputs), left, len(feeds))
+    if options.device != "CPU":  # a GPU computes in float16 what is not INT8
+        rounding, why = _half_rounding(exact, job.earlier["dataset"].path)
+        metrics |= {"half_rounding": rounding} if rounding is not None else {}
+        said += why
+    return Outcome(metrics, said)
+
+
+def _half_rounding(exact: Any, dataset: Path) -> tuple[float | None, tuple[str, ...]]:
+    """How far float16 moves the answers, by ONNX Runtime's own converter, or a note on why that is not known."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of every constant that float16 cannot hold
+            half = convert_float_to_float16(type(exact).FromString(exact.SerializeToString()), keep_io_types=True)
+        rounding = largest_difference(exact, half, held_out(dataset, NOISE_SAMPLES))
+        said = "its answers are no numbers"
+    except failures() as error:
+        rounding, said = math.nan, " ".join(str(error).split())[:200]
+    if math.isfinite(rounding):
+        return rounding, ()
+    return None, (
+        f"how far float16 moves the answers is not known ({said}): a GPU may be refused by the golden samples",
+    )
 
 
 def name_nodes(model: Any) -> Any:

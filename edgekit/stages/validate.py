@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from ..errors import MissingExtra, StageError
 from ..ondevice import manifest, place, verify
 from ..ondevice.errors import OnDeviceError
 from ..ondevice.infer import Predictor
-from ..ondevice.runtimes import load_runtime
+from ..ondevice.runtimes import load_runtime, package_for
 from ..steps import StepOptions
 from ..tasks import Examples, load_task
 from . import pinned
@@ -101,7 +101,7 @@ def run(source: Artifact, options: Options, job: Job) -> Outcome:
         "tolerance": golden["tolerance"],
         "also": also,
     }  # fmt: skip
-    notes = _notes(metrics, options)
+    notes = [*_notes(metrics, options), *_wide(golden)]
     _write_json(job.work / "report.json", {"schema": 1, **metrics, "notes": notes})
     return Outcome(metrics, tuple(notes))
 
@@ -112,8 +112,8 @@ def _installed(options: Options) -> tuple[str, str, str]:
     version = module.version()
     if version is None:
         raise MissingExtra("validate", module.PACKAGE, RUNTIME_EXTRA[module.FORMAT])
-    here = options.device == "CPU" or module.has_device(options.device)
-    return module.PACKAGE, version, options.device if here else "CPU"
+    device = options.device if options.device == "CPU" or module.has_device(options.device) else "CPU"
+    return package_for(module, device), version, device
 
 
 def _lay_out(bundle: Path, source: Artifact, options: Options, device: str, described: Mapping[str, Any]) -> None:
@@ -198,6 +198,16 @@ def _golden(predictor: Predictor, reference: Predictor, samples: Sequence[Any], 
             for row in (rows[place] for place in _places(len(rows), GOLDEN_SAMPLES))
         ],
     }
+
+
+def _wide(golden: dict[str, Any]) -> Iterator[str]:
+    """A note where the golden samples' tolerance would pass any answer."""
+    numbers = np.concatenate([np.ravel(x) for sample in golden["samples"] for x in sample["outputs"]])
+    if golden["tolerance"] >= np.ptp(numbers) > 0:
+        yield (
+            f"the tolerance of the golden samples, {golden['tolerance']:g}, is as wide as their outputs, "
+            f"{np.ptp(numbers):.3g}: a device's check can tell little"
+        )
 
 
 def _places(count: int, wanted: int) -> list[int]:

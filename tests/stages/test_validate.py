@@ -131,6 +131,13 @@ def test_golden_samples_span_the_lengths_and_carry_a_measured_tolerance(parts: t
     assert "hm" not in texts
 
 
+def test_a_tolerance_as_wide_as_the_outputs_is_told() -> None:
+    samples = [{"outputs": [[0.0, 1.0]]}, {"outputs": [[0.5, 3.0]]}]
+    (note,) = validate._wide({"tolerance": 4.0, "samples": samples})
+    assert note.startswith("the tolerance of the golden samples, 4, is as wide as their outputs, 3:")
+    assert not [*validate._wide({"tolerance": 2.9, "samples": samples})]
+
+
 def test_where_every_text_is_between_two_labels_there_are_golden_samples_still() -> None:
     predictor = Answers.__new__(Answers)
     predictor.off, predictor.limit, predictor.truncated = 0.0, 16, 0

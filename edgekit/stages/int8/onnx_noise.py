@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,9 +67,14 @@ def half_rounding(exact: Any, token_ids: Sequence[Sequence[int]]) -> float:
     half = type(exact)()
     half.CopyFrom(exact)
     halve(half)
-    sessions = [open_model(model) for model in (exact, half)]
-    pairs = ([session.run(None, inputs(text))[0] for session in sessions] for text in token_ids[:TEXTS])
-    return max(float(np.abs(one - other).max()) for one, other in pairs)
+    return largest_difference(exact, half, map(inputs, token_ids[:TEXTS]))
+
+
+def largest_difference(exact: Any, other: Any, feeds: Iterable[Mapping[str, Any]]) -> float:
+    """Between the answers of two models that are alike in their inputs and outputs."""
+    sessions = [open_model(model) for model in (exact, other)]
+    pairs = (pair for feed in feeds for pair in zip(*(session.run(None, feed) for session in sessions), strict=True))
+    return max(float(np.abs(np.subtract(one, two, dtype=np.float64)).max()) for one, two in pairs)
 
 
 class _Rounded:
