@@ -52,11 +52,16 @@ class Artifact:
         return sum(f.stat().st_size for f in self.path.iterdir() if f.name in MODEL_FILES)
 
 
-def validation_score(metrics: Mapping[str, Any]) -> tuple[str, float] | None:
-    """A step's headline on the validation split, by its name: ("accuracy", 0.91); None where it measured none."""
+def validation_score(metrics: Mapping[str, Any], metric: str | None = None) -> tuple[str, float] | None:
+    """A step's headline on the validation split, by its name: ("accuracy", 0.91); None where it measured none.
+
+    The headline is `metric`; where that is not given, what comes first: as a stage says it, not as a manifest sorts it.
+    """
     for key, value in metrics.items():
         name = key.removeprefix("validation_")
-        if name != key and isinstance(value, float) and not name.endswith(("_before", "_untrained")):
+        if name == key or not isinstance(value, float) or name.endswith(("_before", "_untrained")):
+            continue
+        if metric in (None, name):
             return name, value
     return None
 

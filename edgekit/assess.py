@@ -176,7 +176,8 @@ def _impact(scenario: Scenario, found: Resolved) -> Item:
         )
         rests = f"measured: accuracy and retention in profile {found.edge.id}"
         return _item("impact", question, facts, f"{rests}; {_origin(price, volume)}", [])
-    missing = [] if facts else ["business_impact: --business-impact TEXT, or --usd-per-error with a bundle's profile"]
+    how = "business_impact: --business-impact TEXT, or --usd-per-error with a profile of a bundle that counts accuracy"
+    missing = [] if facts else [how]
     return _item("impact", question, facts, "given" if facts else "", missing)
 
 

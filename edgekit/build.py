@@ -244,7 +244,7 @@ def _check_retention(plan: Plan, artifacts: list[Artifact]) -> None:
     losses = []
     before: float | None = None
     for step, artifact in zip(plan.steps, artifacts, strict=True):
-        found = validation_score(artifact.metrics)
+        found = validation_score(artifact.metrics, report["metric"])
         accuracy = found[1] if found else None
         if step.stage == "validate":
             accuracy = report["splits"]["validation"][report["metric"]]

@@ -18,16 +18,18 @@ EXAMPLES = {
     "token_classification": '"Ana came to Paris at noon."',
 }
 
-#: What agreement is, of tasks that decide nothing.
+#: Agreement is the share of what, by task; of all others it is that of the samples on which both decide the same.
 _AGREE = {
-    "tensors": "both answer alike, with a cosine of 0.99 at least; snr db is the worst output's: 10 log10 of signal by "
-    "noise",
+    "tensors": "samples on which both answer alike, with a cosine of 0.99 at least",
+    "text_regression": "samples to which both give values that differ by at most 5 % of the range of the labels",
+    "token_classification": "words that both give the same tag",
 }
+_SNR = "\nsnr db is the worst output's: 10 log10 of signal by noise."
 
 
 def model_card(manifest: Manifest) -> str:
     """The card, from the manifest alone."""
-    name, runtime = manifest["name"], manifest["runtime"]
+    name, runtime, measured = manifest["name"], manifest["runtime"], manifest["metrics"]["runtime"]
     sample = (
         f"\n**This is the sample task: {sample_data(manifest)} and a teacher trained on the spot. "
         "It shows that the way works; its figures say nothing about a real model.**\n"
@@ -52,14 +54,14 @@ for the samples in golden.json: outputs may differ by {manifest["tolerance"]:.3g
 
 ## Figures
 
-Of this artifact itself, measured with {runtime["package"]} {manifest["metrics"]["runtime"]["version"]} by the code in
-ondevice/.
+Of this artifact itself, measured with {measured["package"]} {measured["version"]} on {measured["device"]} by the code
+in ondevice/.
 
 {_figures(manifest)}
 
-Retention is the artifact's {_words(manifest["metrics"]["metric"])} ÷ the teacher's; agreement is the share of samples \
-on which {_AGREE.get(manifest["task"], "both decide the same")}.
-The test split chose nothing: no stage but the last measurement reads its labels.
+Retention is the artifact's {_words(manifest["metrics"]["metric"])} ÷ the teacher's; agreement is the share of \
+{agreeing(manifest)}.{_SNR if manifest["task"] == "tensors" else ""}
+{_what_chose(manifest)}
 
 ## Limits
 
@@ -74,6 +76,17 @@ manifest.json has every option, version and figure.
 ## Licence
 
 {licence_note(manifest)}"""
+
+
+def agreeing(manifest: Manifest) -> str:
+    """What agreement is the share of."""
+    return _AGREE.get(manifest["task"], "samples on which both decide the same")
+
+
+def _what_chose(manifest: Manifest) -> str:
+    if "test" in manifest["metrics"]["splits"]:
+        return "The test split chose nothing: no stage but the last measurement reads its labels."
+    return "There was no test split: these are the validation split's figures, which also chose the weights."
 
 
 def sample_data(manifest: Manifest) -> str:
@@ -151,9 +164,10 @@ def _limits(manifest: Manifest) -> str:
 
 
 def _lineage(manifest: Manifest) -> str:
-    rows = [f"| step | stage | validation {_words(manifest['metrics']['metric'])} | key |", "|---|---|---|---|"]
+    metric = manifest["metrics"]["metric"]
+    rows = [f"| step | stage | validation {_words(metric)} | key |", "|---|---|---|---|"]
     for entry in manifest["lineage"]:
-        score = validation_score(entry["metrics"])
+        score = validation_score(entry["metrics"], metric)
         shown = f"{score[1]:.4f}" if score else ""
         rows.append(f"| {entry['step']} | {entry['stage']} | {shown} | {entry['key'][:16]} |")
     notes = [f"- {entry['stage']}: {note}" for entry in manifest["lineage"] for note in entry["notes"]]

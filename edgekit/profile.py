@@ -54,6 +54,7 @@ class Subject(Part):
     sample_task: bool = False
     accuracy: Annotated[dict[str, float], Field(description="split -> accuracy, from the bundle's manifest")] = {}
     retention: Annotated[dict[str, float], Field(description="split -> retention, from the bundle's manifest")] = {}
+    metric: Annotated[str | None, Field(description="what retention is of; None of older profiles: accuracy")] = None
 
 
 class Samples(Part):

@@ -146,6 +146,13 @@ def test_a_better_student_costs_fewer_errors_and_the_figure_names_the_profile(tm
     assert item["provenance"].endswith("; given")
 
 
+def test_the_retention_of_another_metric_counts_no_errors(tmp_path: Path) -> None:
+    subject = {"subject__accuracy": {"test": 0.78}, "subject__retention": {"test": 0.71}}
+    path = write_profile(tmp_path / "p.json", **subject, subject__metric="f1")
+    item = ask("--edge", str(path), "--per-day", "1000", "--usd-per-error", "1")["impact"]
+    assert item["answer"] == "" and "that counts accuracy" in item["missing"][0]
+
+
 def test_what_does_not_count_is_said() -> None:
     done = CliRunner().invoke(command, ["--currency", "EUR=0.9", "--teacher-qps", "5"], catch_exceptions=False)
     assert (

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from edgekit import bundle as bundle_module
 from edgekit.artifact import Artifact
 from edgekit.bundle import Bundle, archive, open_bundle, pack
+from edgekit.card import model_card
 from edgekit.errors import BundleError
 from edgekit.ondevice import manifest as manifests
 
@@ -32,7 +34,7 @@ REPORT = {
     "task": "text_classification", "metric": "accuracy", "needs": {"tokenizers": "0.23.3"},
     "described": {"labels": ["bad", "good"], "tokenizer": "tokenizer.json", "buckets": [8, 16]},
     "splits": {"validation": SCORE, "test": {**SCORE, "retention": None}},
-    "runtime": {"version": "2.3.1"}, "tolerance": 0.0123,
+    "runtime": {"package": "ai-edge-litert", "version": "2.3.1", "device": "CPU"}, "tolerance": 0.0123,
 }  # fmt: skip
 
 
@@ -125,11 +127,59 @@ def test_the_card_gives_figures_with_counts_and_the_way_to_run_it(tmp_path: Path
     assert "| test | 10 | 0.8000 | 0.9000 | unknown |" in card
     assert 'python3 -m ondevice infer "a text"' in card
     assert "Labels: bad, good" in card
-    assert "measured with ai-edge-litert 2.3.1" in card
+    assert "measured with ai-edge-litert 2.3.1 on CPU by the code" in card
     assert "| teacher | teacher_hf | 0.9000 | aaaaaaaaaaaaaaaa |" in card
     assert "- quantize_tflite: a note" in card
     assert "whose licence is stated as apache-2.0" in card
     assert "sample task" not in card
+
+
+def card_of(place: Path, measured: dict[str, float] | None = None, **report: Any) -> str:
+    """The card of a bundle, written again from its manifest as it is read back, its keys in order of their names."""
+    made = steps(place / "made")
+    if measured:
+        made[0] = (replace(made[0][0], metrics=measured), *made[0][1:])
+    made[-1] = (replace(made[-1][0], metrics=REPORT | report), *made[-1][1:])
+    return model_card(open_bundle(make(place, steps=made).path).manifest)
+
+
+@pytest.mark.parametrize(
+    ("headline", "other"), [("f1", "exact"), ("spearman", "pearson"), ("f1", "accuracy"), ("f1", "exact_match")]
+)
+def test_the_card_shows_each_steps_headline_however_its_figures_are_sorted(
+    tmp_path: Path, headline: str, other: str
+) -> None:
+    score = SCORE | {headline: 0.7, f"teacher_{headline}": 0.8}
+    measured = {f"validation_{headline}": 0.75, f"validation_{other}": 0.25}
+    card = card_of(tmp_path, measured, metric=headline, splits={"validation": score})
+    assert f"| step | stage | validation {headline} | key |" in card
+    assert "| teacher | teacher_hf | 0.7500 | aaaaaaaaaaaaaaaa |" in card
+
+
+def test_the_card_names_the_runtime_and_the_device_that_measured(tmp_path: Path) -> None:
+    card = card_of(tmp_path, runtime={"package": "onnxruntime", "version": "1.31.1", "device": "CPU"})
+    assert "measured with onnxruntime 1.31.1 on CPU by the code" in card
+    assert "by ai-edge-litert 2.3.0 on CPU, made by edgekit" in card
+
+
+def test_the_card_does_not_praise_a_test_split_that_is_not_there(tmp_path: Path) -> None:
+    assert "The test split chose nothing" in card_of(tmp_path / "both")
+    card = card_of(tmp_path / "one", splits={"validation": SCORE})
+    assert "test split chose" not in card
+    assert "There was no test split: these are the validation split's figures, which also chose the weights." in card
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("text_classification", "share of samples on which both decide the same.\n"),
+        ("text_regression", "share of samples to which both give values that differ by at most 5 % of the range of"),
+        ("token_classification", "share of words that both give the same tag.\n"),
+        ("tensors", "share of samples on which both answer alike, with a cosine of 0.99 at least.\nsnr db is"),
+    ],
+)
+def test_the_card_says_what_agreement_is_of_its_task(tmp_path: Path, task: str, said: str) -> None:
+    assert f"agreement is the {said}" in card_of(tmp_path, task=task)
 
 
 def test_the_card_names_every_teachers_licence(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def test_plan_says_what_is_cached_and_what_stands_in(tmp_path: Path) -> None:
     text = edgekit(*words).stdout
     assert text.startswith("Sample task: ")
     assert "0 of 7 steps" in text
+    assert re.search(r"^1  dataset_text +sample task → dataset  ", text, re.MULTILINE)
+    assert "your files" not in text
     assert re.search(r"distill_torch .* losses: response 1$", text, re.MULTILINE)
     document = json.loads(edgekit(*words, "--json").stdout)
     assert document["sample_task"] is True

@@ -155,6 +155,43 @@ def test_what_was_built_is_told_step_by_step(tmp_path: Path) -> None:
     assert "18.3 MB 5.0 times smaller than the teacher" in found.text
 
 
+def of_task(folder: Path, task: str, headline: str, other: str, splits: tuple[str, ...]) -> Path:
+    """A bundle of another task, its manifest written with sorted keys."""
+    score = {"count": 8, "retention": 0.9, "agreement": 0.5, headline: 0.72, f"teacher_{headline}": 0.8}
+    steps = [("teacher", "teacher_hf", 0.8), ("distill", "distill_torch", 0.75), ("quantize", "quantize_half", 0.74)]
+    lineage = [
+        {"key": "k", "step": step, "stage": stage, "notes": [],
+         "metrics": {f"validation_{headline}": value, f"validation_{other}": 0.25}}
+        for step, stage, value in steps
+    ]  # fmt: skip
+    measured = {"metric": headline, "splits": dict.fromkeys(splits, score),
+                "runtime": {"package": "onnxruntime", "version": "1"}}  # fmt: skip
+    path = make_bundle(folder, folder.name, task=task, metrics=measured, lineage=lineage) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+    return folder
+
+
+@pytest.mark.parametrize(("headline", "other"), [("f1", "exact"), ("spearman", "pearson"), ("f1", "accuracy")])
+def test_each_step_shows_its_tasks_headline(tmp_path: Path, headline: str, other: str) -> None:
+    found = page(tmp_path, of_task(tmp_path / "one", "text_regression", headline, other, ("validation",)))
+    text = found.texts["built"]
+    assert "Distil distill_torch 75.00 % −5.00 points Quantise to FP16 quantize_half 74.00 % −1.00 points" in text
+    assert "25.00 %" not in text
+    assert f"{headline.capitalize()} kept 90.0 % of the teacher’s {headline}; 72.00 % on the validation" in found.text
+    assert "Accuracy kept" not in found.text
+    assert "share of samples to which both give values that differ by at most 5 % of the range of the labels." in text
+    assert "There was no test split: these are the validation split’s figures, which also chose the weights." in text
+    assert "chose nothing" not in text
+
+
+def test_artifacts_of_several_tasks_are_not_said_to_share_one_figure(tmp_path: Path) -> None:
+    regression = of_task(tmp_path / "stars", "text_regression", "spearman", "pearson", ("validation",))
+    found = page(tmp_path, make_bundle(tmp_path / "bundle"), regression)
+    assert "Headline metric kept 90.0–99.3 % of the teacher’s headline metric, 2 artifacts; most by" in found.text
+    assert "both decide the same, or, by the task, of samples to which both give values" in found.texts["built"]
+    assert "There was none for stars, whose validation split’s figures also chose the weights." in found.texts["built"]
+
+
 def test_a_point_is_drawn_only_where_both_figures_are_known(tmp_path: Path) -> None:
     found = page(tmp_path, make_bundle(tmp_path / "bundle"), write_profile(tmp_path / "p.json"))
     assert "Sparsify: size not recorded" in found.texts["size"]

@@ -96,7 +96,7 @@ def pack_tiny(
     metrics = {
         "task": "text_classification", "metric": "accuracy", "described": described, "splits": {},
         "needs": {"tokenizers": metadata.version("tokenizers")}, "tolerance": TOLERANCE,
-        "runtime": {"version": version},
+        "runtime": {"package": litert.PACKAGE, "version": version, "device": "CPU"},
     }  # fmt: skip
     quantized = Artifact("quantize_tflite", "b" * 64, "tflite", model, {}, (), {}, 0.0, "")
     validated = Artifact("validate", "c" * 64, "report", report, metrics, (), {}, 0.0, "")

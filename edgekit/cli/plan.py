@@ -40,12 +40,13 @@ def command(store_path: Path | None, as_json: bool, **what: Any) -> None:
         return
     if plan.inputs.is_sample:
         click.echo(sample_task(plan.task))
+    given = "sample task" if plan.inputs.is_sample else "your files"
     stages = max(len(step.stage) for step in plan.steps)
     for number, (step, there) in enumerate(zip(plan.steps, cached, strict=True), start=1):
-        way = f"{step.accepts or 'your files'} → {step.produces}"
+        way = f"{step.accepts or given} → {step.produces}"
         losses = getattr(step.options, "losses", None)
         told = f"  losses: {losses}" if losses else ""
-        click.echo(f"{number}  {step.stage:{stages}}  {way:20}  {step.key[:16]}  {_state(step, there)}{told}")
+        click.echo(f"{number}  {step.stage:{stages}}  {way:21}  {step.key[:16]}  {_state(step, there)}{told}")
     for note in plan.notes:
         click.echo(f"note: {note}")
     click.echo(f"makes the bundle {plan.name}; {sum(cached)} of {len(cached)} steps are in {store.root}")

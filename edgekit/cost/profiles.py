@@ -141,8 +141,10 @@ def accuracy_check(profile: Profile | None, side: Machine, limit: Decimal) -> Ch
     """Accuracy against the threshold."""
     found = accuracy(profile)
     if profile is None or found is None:
-        how = "no accuracy known: a bundle's manifest carries it; profile the bundle, not the bare model"
-        return _check("accuracy", side, limit, None, "share", how)
+        how = "a bundle's manifest carries it; profile the bundle, not the bare model"
+        if profile is not None and profile.subject.kind == "bundle":
+            how = f"its bundle's headline is {profile.subject.metric or 'another figure'}"
+        return _check("accuracy", side, limit, None, "share", f"no accuracy known: {how}")
     source = f"{found[0]} split, profile {profile.id}"
     return _check("accuracy", side, limit, _decimal(found[1], source), "share", source)
 
@@ -150,10 +152,12 @@ def accuracy_check(profile: Profile | None, side: Machine, limit: Decimal) -> Ch
 def lost_share(profile: Profile | None) -> Decimal | None:
     """Teacher's accuracy less the student's, by the retention in the bundle's manifest; negative: the student's more.
 
-    None where the profile has not both. Raises ConfigError for figures that are none.
+    None where the profile has not both, or retention of another metric. Raises ConfigError for figures that are none.
     """
     found = accuracy(profile)
     if profile is None or found is None or not profile.subject.retention.get(found[0]):
+        return None
+    if profile.subject.metric not in (None, "accuracy"):
         return None
     student = _decimal(found[1], f"accuracy of profile {profile.id}")
     return student / _decimal(profile.subject.retention[found[0]], f"retention of profile {profile.id}") - student

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..artifact import validation_score
+from ..card import agreeing
 from .content import Cell, Section, Table, Text
 from .drawing import clean
 from .sources import Built
 from .wording import UNKNOWN, digits, listed, many, millions, percent, seconds, size
 
-#: step of a recipe -> what it is called on the page.
+#: step of a recipe, or the stage that does it in its own way -> what it is called on the page.
 STEPS = {
     "teacher": "Teacher", "distill": "Distil", "prune": "Prune", "sparsify": "Sparsify", "cluster": "Cluster",
-    "convert": "Convert", "quantize": "Quantise to INT8", "validate": "Shipped artifact",
+    "convert": "Convert", "quantize": "Quantise to INT8", "quantize_half": "Quantise to FP16",
+    "validate": "Shipped artifact",
 }  # fmt: skip
 SPLIT = "validation"
 SAMPLE_TASK = (
@@ -40,7 +42,7 @@ class Stage:
     @property
     def name(self) -> str:
         """The step in a word."""
-        return STEPS.get(self.step, clean(self.step))
+        return STEPS.get(self.tool) or STEPS.get(self.step, clean(self.step))
 
 
 def stages(built: Built) -> list[Stage]:
@@ -60,7 +62,7 @@ def artifact_bytes(manifest: Mapping[str, Any]) -> int:
 
 def _stage(entry: Mapping[str, Any], took: float | None, manifest: Mapping[str, Any]) -> Stage:
     metrics = entry["metrics"]
-    found = validation_score(metrics)
+    found = validation_score(metrics, manifest["metrics"]["metric"])
     accuracy = found[1] if found else None
     count = metrics.get("bytes")
     if entry["step"] == "validate":
@@ -170,7 +172,18 @@ def _fidelity(builds: Sequence[Built]) -> Table:
         ("Artifact", "Accuracy or the task’s own", "Teacher’s", "Retention", "Agreement", "Macro F1"),
         rows,
         [
-            "Retention is the artifact’s figure divided by the teacher’s; agreement is the share of samples on which "
-            "both decide the same. The test split chose nothing: only this last measurement reads its labels."
+            "Retention is the artifact’s figure divided by the teacher’s; agreement is the share of "
+            f"{', or, by the task, of '.join(dict.fromkeys(agreeing(b.manifest) for b in builds))}. "
+            f"{_what_chose(builds)}"
         ],
     )
+
+
+def _what_chose(builds: Sequence[Built]) -> str:
+    """What the figures of the test split are worth, and which artifacts have none."""
+    without = [clean(b.manifest["name"]) for b in builds if "test" not in b.manifest["metrics"]["splits"]]
+    if len(without) == len(builds):
+        return "There was no test split: these are the validation split’s figures, which also chose the weights."
+    chose = "The test split chose nothing: only this last measurement reads its labels."
+    none = f" There was none for {listed(without)}, whose validation split’s figures also chose the weights."
+    return f"{chose}{none if without else ''}"

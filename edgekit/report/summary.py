@@ -79,11 +79,15 @@ def _kept(builds: Sequence[Built]) -> KeyFigure | None:
     known = [entry for entry in known if entry[0] is not None]
     if not known:
         return None
-    _, best, split, accuracy = max(known, key=lambda entry: entry[0])
-    note = f"of the teacher’s accuracy; {percent(accuracy)} on the {split} split"
+    _, best, split, score = max(known, key=lambda entry: entry[0])
+    metrics = {b.manifest["metrics"]["metric"] for _, b, *_ in known}
+    metric = clean(metrics.pop().replace("_", " ")) if len(metrics) == 1 else "headline metric"
+    note = f"of the teacher’s {metric}; {percent(score)} on the {split} split"
     if len(known) > 1:
-        note = f"of the teacher’s accuracy, {len(known)} artifacts; most by {_name(best)}"
-    return KeyFigure("Accuracy kept", _reach([k for k, *_ in known], lambda v: percent(v, 1)), note, _sample(builds))
+        note = f"of the teacher’s {metric}, {len(known)} artifacts; most by {_name(best)}"
+    return KeyFigure(
+        f"{metric.capitalize()} kept", _reach([k for k, *_ in known], lambda v: percent(v, 1)), note, _sample(builds)
+    )
 
 
 def _shrunk(builds: Sequence[Built]) -> KeyFigure | None:

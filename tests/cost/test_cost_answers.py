@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from profiles import write_profile
 from questions import ask, refused, row, words
 
 from edgekit.cost.document import check_cost
@@ -27,6 +28,24 @@ def test_checks_pass_fail_or_say_what_would_tell(pi: Path) -> None:
     assert cloud["state"] == "fail"
     assert 20 < cloud["value"] < 30
     assert cloud["source"].endswith("with 20 ms of network")
+
+
+@pytest.mark.parametrize(
+    ("subject", "said"),
+    [
+        ({"kind": "model"}, "no accuracy known: a bundle's manifest carries it; profile the bundle"),
+        ({"kind": "bundle", "metric": "spearman"}, "no accuracy known: its bundle's headline is spearman"),
+        ({"kind": "bundle"}, "no accuracy known: its bundle's headline is another figure"),
+    ],
+)
+def test_an_unknown_accuracy_says_why(subject: dict[str, str], said: str, tmp_path: Path) -> None:
+    changes = {f"subject__{key}": value for key, value in subject.items()}
+    path = write_profile(tmp_path / "p.json", **changes)
+    [check] = [
+        c for c in ask(*words(edge_qps=None, edge=str(path), min_accuracy="0.88"))["checks"] if c["side"] == "edge"
+    ]
+    assert check["state"] == "unknown"
+    assert check["source"].startswith(said)
 
 
 def test_the_money_of_three_years_adds_up(pi: Path) -> None:

@@ -216,7 +216,8 @@ def describe(what: What) -> dict[str, Any]:
     if not what.is_bundle:
         return {"kind": "model", "name": what.path.name, **_weigh(model_files(what.path)), **runs}
     manifest = read_manifest(what.path)
-    splits = (manifest.get("metrics") or {}).get("splits", {})
+    metrics = manifest.get("metrics") or {}
+    splits = metrics.get("splits", {})
     return {
         "kind": "bundle",
         "name": manifest.get("name", what.path.name),
@@ -225,6 +226,7 @@ def describe(what: What) -> dict[str, Any]:
         "target": (manifest.get("target") or {}).get("description"),
         "recipe": (manifest.get("recipe") or {}).get("description"),
         "sample_task": bool(manifest.get("sample_task")),
+        "metric": metrics.get("metric"),
         "accuracy": {s: scores["accuracy"] for s, scores in splits.items() if scores.get("accuracy") is not None},
         "retention": {s: scores["retention"] for s, scores in splits.items() if scores.get("retention") is not None},
     }
