@@ -116,8 +116,9 @@ def test_words_are_files_of_one_sample_or_several(task: ondevice.Arrays, tmp_pat
     assert [feed["x"].ravel().tolist() for feed in feeds] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert [len(sample) for sample in task.parse_file(path)] == [1, 1, 1]
     assert len(task.parse_word('{"x": [[1, 2], [3, 4]], "n": [1]}')) == 1
-    with pytest.raises(OnDeviceError, match="not JSON"):
-        task.parse_word('{"x": [')
+    for word in ('{"x": [', '{"x": ' + "[" * 100_000):
+        with pytest.raises(OnDeviceError, match="not JSON"):
+            task.parse_word(word)
     with pytest.raises(OnDeviceError, match="cannot be read"):
         task.parse_word(str(tmp_path / "none.npz"))
 

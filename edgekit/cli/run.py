@@ -64,7 +64,7 @@ def _run_here(
             if as_json:
                 answers.append({"input": text, **answer})
             else:
-                click.echo(f"{predictor.task.show(answer)}\t{text}")
+                click.echo(f"{predictor.task.show(answer)}\t{click.format_filename(text)}")
     except OnDeviceError as error:
         raise BundleError(str(error)) from None
     if as_json:
@@ -132,8 +132,8 @@ def _lines(file: Path | None) -> Iterator[str]:
     with stream:
         for number, line in enumerate(stream, start=1):
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
                 raise click.ClickException(f"{file or 'standard input'}: line {number} is not UTF-8") from None
-            if text:
+            if text.strip():
                 yield text

@@ -62,8 +62,9 @@ def run_infer(given: argparse.Namespace) -> int:
     if predictor.substitute:
         print(f"ondevice: {predictor.substitute}", file=sys.stderr)
     answers = []
-    for text in read_texts(given):
-        answer = predictor.answer(predictor.task.parse_word(text))
+    for word in read_words(given):  # a name may be of any bytes, a text may not
+        text = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        answer = predictor.answer(predictor.task.parse_word(text if predictor.part == "tokenise" else word))
         if given.json:
             answers.append({"input": text, **answer, "shown": predictor.task.show(answer)})
         else:
@@ -76,11 +77,10 @@ def run_infer(given: argparse.Namespace) -> int:
     return 0
 
 
-def read_texts(given: argparse.Namespace) -> Iterator[str]:
-    """The texts as they come, without line ends; empty lines are texts too. Bytes that are not UTF-8 are replaced."""
+def read_words(given: argparse.Namespace) -> Iterator[str]:
+    """The texts, or names of files, as they come, without line ends; empty lines are texts too."""
     if given.texts:
-        for word in given.texts:
-            yield word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        yield from given.texts
         return
     try:
         stream = given.file.open("rb") if given.file else sys.stdin.buffer
@@ -88,7 +88,7 @@ def read_texts(given: argparse.Namespace) -> Iterator[str]:
         raise OnDeviceError(f"{given.file}: cannot be read: {error.strerror}") from None
     with stream:
         for line in stream:
-            yield line.decode("utf-8", "replace").rstrip("\r\n")
+            yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 
 def run_verify(given: argparse.Namespace) -> int:

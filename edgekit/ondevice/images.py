@@ -74,10 +74,12 @@ def pack(pixels: Array) -> dict[str, Any]:
 def unpack(given: Mapping[str, Any]) -> Array:
     """The pixels of `pack`. Raises OnDeviceError where the JSON is not that."""
     try:
-        shape = tuple(int(n) for n in given["shape"])
+        shape = given["shape"]
         content = base64.b64decode(given["pixels"], validate=True)
+        if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+            raise ValueError("its shape is three whole numbers from 1 on")
         return np.frombuffer(content, np.uint8).reshape(shape)
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, binascii.Error) as error:
         raise OnDeviceError(f"no image: expected shape and base64 of its bytes: {error}") from None
 
 
@@ -108,11 +110,16 @@ class Pixels:
         same = dtype == np.uint8 and bool((columns == np.arange(256)).all())
         self._plain = same and not self._backwards
 
-    def prepare(self, pixels: Array) -> dict[str, Array]:
-        """The feed for pixels uint8 [height, width, channels]. Raises OnDeviceError for another size."""
+    def check(self, pixels: Array) -> Array:
+        """The pixels. Raises OnDeviceError where the model reads another size."""
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             found, wanted = (" x ".join(map(str, shape)) for shape in (pixels.shape, self.shape))
             raise OnDeviceError(f"image: found {pixels.dtype} {found}, the model reads uint8 {wanted}")
+        return pixels
+
+    def prepare(self, pixels: Array) -> dict[str, Array]:
+        """The feed for pixels uint8 [height, width, channels]. Raises OnDeviceError for another size."""
+        self.check(pixels)
         if self._plain:
             return {self.name: pixels[None]}
         if self._backwards:

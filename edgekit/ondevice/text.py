@@ -78,10 +78,10 @@ class Texts:
     def parse_word(self, word: str) -> Any:
         """The text itself; a pair is two texts with a tab between them, or a JSON list. Raises OnDeviceError."""
         if not self._pairs:
-            return word
+            return check_text(word)
         texts = word.split("\t")
         if len(texts) == 1 and word.startswith("["):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 texts = json.loads(word)
         if len(texts) != 2:
             raise OnDeviceError(
@@ -105,7 +105,7 @@ def check_text(given: Any, expected: str = "a string") -> str:
     try:
         given.encode("utf-8")
     except UnicodeEncodeError:
-        raise OnDeviceError("has half of a surrogate pair, which is no character") from None
+        raise OnDeviceError("has half of a surrogate pair, or bytes that are not UTF-8") from None
     return given
 
 

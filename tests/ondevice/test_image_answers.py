@@ -69,6 +69,22 @@ def task(tmp_path: Path) -> Any:
     return open_task(tmp_path, {"labels": ["cat", "dog"], "input": TABLE})
 
 
+@pytest.mark.parametrize(
+    "shape", [[1e999, 6, 3], [-1, 6, 3], ["4", 6, 3], [4, 6, 3.0], [4, 6, 3.9], [4, 18], [True, 24, 3], [0, 6, 3],
+              [10**30, 6, 3], [2**32, 2**32, 3], None, 3, {}]
+)  # fmt: skip
+def test_a_shape_is_three_whole_numbers(tmp_path: Path, shape: Any) -> None:
+    for pixels in ("", images.pack(PIXELS)["pixels"]):
+        with pytest.raises(OnDeviceError, match=r"^no image: expected shape and base64"):
+            task(tmp_path).parse({"shape": shape, "pixels": pixels})
+
+
+def test_pixels_of_another_size_are_no_sample(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(task(tmp_path).parse(images.pack(PIXELS)), PIXELS)
+    with pytest.raises(OnDeviceError, match="image: found uint8 6 x 4 x 3, the model reads uint8 4 x 6 x 3"):
+        task(tmp_path).parse(images.pack(PIXELS.transpose(1, 0, 2)))
+
+
 def test_a_file_of_any_size_and_kind_is_read(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     np.testing.assert_array_equal(task(tmp_path).parse_word(str(tmp_path / "a.png")), PIXELS)

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from edgekit.cli import cli
+from edgekit.errors import BundleError
 from edgekit.ondevice.__main__ import main
 
 
@@ -23,6 +27,39 @@ def test_a_file_has_a_text_a_line(bundle: Path, tmp_path: Path, capsys: pytest.C
     assert [a["label"] for a in document["answers"]] == ["short", "short", "long"]
     assert document["answers"][0]["probabilities"]["short"] == pytest.approx(0.95257, abs=1e-5)
     assert document["truncated"] == 0
+
+
+def test_edgekit_run_reads_the_same_lines(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").write_bytes(b"a film\t\r\n\n \t\n ab\n")
+    done = CliRunner().invoke(cli, ["run", str(bundle), "--file", str(tmp_path / "texts"), "--json"])
+    assert [a["input"] for a in json.loads(done.stdout)["answers"]] == ["a film\t", " ab"]
+
+
+def test_texts_that_are_not_utf_8(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["infer", "--bundle", str(bundle), "--json", "ab\udcff"]) == 0
+    assert json.loads(capsys.readouterr().out)["answers"][0]["input"] == "ab\ufffd"
+    done = CliRunner().invoke(cli, ["run", str(bundle), "ab\udcff"])
+    assert isinstance(done.exception, BundleError) and "not UTF-8" in str(done.exception)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_names_of_files_need_not_be_utf_8(
+    bundle: Path, lines: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[bytes] = []
+    task = SimpleNamespace(parse_word=lambda word: opened.append(os.fsencode(word)), show=lambda answer: "cat")
+    predictor = SimpleNamespace(
+        task=task, part="prepare", substitute=None, device="CPU", truncated=0, answer=lambda sample: {"label": "cat"}
+    )
+    monkeypatch.setattr("edgekit.ondevice.__main__.Predictor", lambda *_, **__: predictor)
+    monkeypatch.setattr("edgekit.ondevice.infer.Predictor", lambda *_, **__: predictor)
+    (tmp_path / "names").write_bytes(b"\xff.png\n")
+    given = ["--file", str(tmp_path / "names")] if lines else ["\udcff.png"]
+    assert main(["infer", "--bundle", str(bundle), "--json", *given]) == 0
+    assert json.loads(capsys.readouterr().out)["answers"][0]["input"] == "\ufffd.png"
+    if not lines:
+        assert CliRunner().invoke(cli, ["run", str(bundle), *given]).stdout == "cat\t\ufffd.png\n"
+    assert set(opened) == {b"\xff.png"}
 
 
 def test_standard_input_is_read_where_nothing_else_is_given(

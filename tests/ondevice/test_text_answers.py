@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 
 from edgekit.ondevice.errors import OnDeviceError
+from edgekit.ondevice.service.endpoints import Access, Answers
 from edgekit.ondevice.tasks import load_task
 
 
@@ -62,7 +65,9 @@ def test_what_is_no_pair(tmp_path: Path, given: Any, expected: str) -> None:
         open_task(tmp_path, "text_regression", pairs=True).parse(given)
 
 
-@pytest.mark.parametrize("word, count", [("one text", 1), ("a\tb\tc", 3), ('["a"]', 1), ('["a", "b"', 1)])
+@pytest.mark.parametrize(
+    "word, count", [("one text", 1), ("a\tb\tc", 3), ('["a"]', 1), ('["a", "b"', 1), ("[" * 100_000, 1)]
+)
 def test_a_word_that_is_no_pair(tmp_path: Path, word: str, count: int) -> None:
     line = rf'found {count}, expected two texts with a tab between them, or \["one", "other"\]$'
     with pytest.raises(OnDeviceError, match=line):
@@ -76,8 +81,24 @@ def test_without_pairs_a_word_is_a_text(tmp_path: Path) -> None:
         task.parse(["a", "b"])
 
 
+@pytest.mark.parametrize("name", [*TASKS, "token_classification", "question_answering"])
+def test_a_word_that_is_not_utf_8(tmp_path: Path, name: str) -> None:
+    word = '{"question": "w0", "context": "\udcff"}' if name == "question_answering" else "w0 \udcff"
+    with pytest.raises(OnDeviceError, match=r"bytes that are not UTF-8$"):
+        open_task(tmp_path, name).parse_word(word)
+
+
+def test_words_that_are_json_without_end(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    assert len(open_task(tmp_path, "token_classification").parse_word(deep)) == 100_000  # each a sign of a text
+    with pytest.raises(OnDeviceError, match=r"expected \{\"question\": .* one a line$"):
+        open_task(tmp_path, "question_answering").parse_word(deep)
+
+
 def test_a_value(tmp_path: Path) -> None:
     task = open_task(tmp_path, "text_regression", ("score",))
+    predictor: Any = SimpleNamespace(task=task)
+    assert Answers(predictor, ANY, Access(), ANY).metrics.predictions.values == {}  # no label is ever decided for
     assert answer(task, 2.25) == {"value": 2.25}
     assert task.show({"value": 2.25}) == "2.2500"
     assert task.decision({"value": 2.25}) is None and task.confidence({"value": 2.25}) is None

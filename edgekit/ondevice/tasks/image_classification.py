@@ -42,7 +42,7 @@ class ImageLabelling:
         if not isinstance(given, dict):
             raise OnDeviceError('no image: expected {"shape", "pixels"} or {"image": base64 of a file}')
         if "image" not in given:
-            return unpack(given)
+            return self._pixels.check(unpack(given))
         try:
             content = base64.b64decode(given["image"], validate=True)
         except (TypeError, ValueError, binascii.Error):

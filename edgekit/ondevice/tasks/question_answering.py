@@ -59,7 +59,7 @@ class Answering:
         """The same, from JSON. Raises OnDeviceError."""
         try:
             return self.parse(json.loads(word))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise OnDeviceError(f"found {word[:60]!r}, expected {EXPECTED}, one a line") from None
 
     def feeds(self, sample: Any) -> list[Any]:

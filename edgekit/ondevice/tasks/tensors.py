@@ -90,7 +90,7 @@ class Arrays:
         if word.lstrip().startswith("{"):
             try:
                 return self.parse(json.loads(word))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise OnDeviceError(f"{word!r:.60}: not JSON: {error}") from None
         return load_samples(Path(word), self._inputs)
 

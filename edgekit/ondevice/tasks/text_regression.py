@@ -25,6 +25,10 @@ def open_task(bundle: Path, manifest: Manifest) -> Rating:
 class Rating(Texts):
     """The one output is the answer."""
 
+    def __init__(self, bundle: Path, manifest: Manifest) -> None:
+        super().__init__(bundle, manifest)
+        self.labels = []  # the number's name, which is never decided for
+
     def answer(self, sample: Any, feeds: Sequence[Feed], outputs: Outputs) -> Answer:
         """The `value`."""
         check_finite(outputs[0])

@@ -58,7 +58,7 @@ class Tagging:
         """A text, or a JSON list of words. Raises OnDeviceError."""
         try:
             given = json.loads(word) if word.startswith("[") else word
-        except ValueError:
+        except (ValueError, RecursionError):
             given = word
         return self.parse(given)
 
