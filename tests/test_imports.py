@@ -103,6 +103,7 @@ MAY_IMPORT = {
         "artifact",
         "atomic",
         "bundle",
+        "card",
         "compare",
         "cost",
         "documents",
