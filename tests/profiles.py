@@ -177,5 +177,5 @@ def _subject() -> dict[str, Any]:
         "kind": "model", "name": "mobilenet_v1.tflite", "digest": "a" * 64, "format": "tflite",
         "model_bytes": 4_276_352, "runtime": "litert", "runtime_package": "ai-edge-litert", "runtime_version": "2.3.0",
         "device": "CPU", "threads": 1, "target": None, "recipe": None, "sample_task": False, "accuracy": {},
-        "retention": {},
+        "retention": {}, "metric": None,
     }  # fmt: skip
