@@ -83,6 +83,12 @@ class Inputs:
         """Whether the built-in sample task stands in for the user's own."""
         return self.data.kind == "sample"
 
+    @property
+    def named_columns(self) -> dict[str, str]:
+        """The columns that the user names, by the option that does."""
+        columns = {"text": self.text_column, "pair": self.pair_column, "label": self.label_column}
+        return {f"--{role}-column": name for role, name in columns.items() if name}
+
     def learned(self, task: str) -> tuple[ModelSource, ...]:
         """The teachers that have learnt this task already, in their order."""
         teachers = (*((self.teacher,) if self.teacher else ()), *self.more_teachers)
@@ -188,23 +194,26 @@ def resolve_data(text: str | None) -> DataSource:
     return DataSource("files", path.resolve().name, path, digest)
 
 
-def resolve_unlabelled(text: str, columns: Wanted = FOUND, pairs: bool = False) -> DataSource:
-    """The file of texts, or of `pairs`, without labels that the user means.
-
-    Raises ConfigError; MissingExtra as `read_table` does.
-    """
+def resolve_unlabelled(text: str, columns: Wanted = FOUND) -> DataSource:
+    """The file of texts without labels that the user means. Raises ConfigError; MissingExtra as `read_table` does."""
     path = Path(text).expanduser()
     if not path.is_file():
         raise ConfigError(f"--unlabelled {text}: {'is no file' if path.exists() else 'no such file'}")
     try:
         # it is needed only when the teacher is done, which is late to hear of a broken file
-        unlabelled_texts(read_table(path, columns.texts), columns, pairs or columns.pair is not None)
+        _check_unlabelled(path, columns, pairs=columns.pair is not None)
         digest = _digest([(f"texts{path.suffix.lower()}", path)])
-    except ConfigError as error:
-        raise ConfigError(f"--unlabelled {error}") from None
     except OSError as error:
         raise ConfigError(f"--unlabelled {path}: {error.strerror}") from None
     return DataSource("files", path.name, path, digest)
+
+
+def _check_unlabelled(path: Path, columns: Wanted, pairs: bool) -> None:
+    """Raises ConfigError, beginning with the option, for a file without texts, or without pairs where it needs them."""
+    try:
+        unlabelled_texts(read_table(path, columns.texts), columns, pairs)
+    except ConfigError as error:
+        raise ConfigError(f"--unlabelled {error}") from None
 
 
 def check_tables(inputs: Inputs, task: str) -> None:
@@ -222,7 +231,7 @@ def check_tables(inputs: Inputs, task: str) -> None:
         wanted = Wanted(inputs.text_column, inputs.label_column, inputs.pair_column)
         table = read_table(splits.get("train") or splits["all"], wanted.texts)
         if find_columns(table, wanted, task).pair:
-            resolve_unlabelled(str(inputs.unlabelled.path), wanted, pairs=True)
+            _check_unlabelled(inputs.unlabelled.path, wanted, pairs=True)
 
 
 def _model(path: Path, name: str, commit: str | None) -> ModelSource:

@@ -45,12 +45,9 @@ def check_file(recipe: Recipe, target: Target, inputs: Inputs, lane: Lane, toolc
                 f"{teacher.name}: a model file is quantised as it is, but recipe {recipe.name} has step {step.step}; "
                 "possible: recipe int8-ptq"
             )
-    for option, column in (
-        ("--text-column", inputs.text_column), ("--pair-column", inputs.pair_column),
-        ("--label-column", inputs.label_column),
-    ):  # fmt: skip
-        if column:
-            raise PlanError(f"{option} {column}: arrays have no columns; labels of a model file are the array 'labels'")
+    if inputs.named_columns:
+        option, column = next(iter(inputs.named_columns.items()))
+        raise PlanError(f"{option} {column}: arrays have no columns; labels of a model file are the array 'labels'")
     if not toolchain.takes(teacher.form):
         raise PlanError(_not_taken(target, teacher, lane, toolchain))
     if teacher.form == "onnx":

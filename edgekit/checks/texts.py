@@ -28,14 +28,11 @@ def check_texts(inputs: Inputs, task: str, steps: Sequence[BaseModel]) -> None:
         return
     if inputs.data.kind == "hub" and task in OWN_FILES:
         raise PlanError(f"--data hf:{inputs.data.name}: {task} reads files; possible: {OWN_FILES[task]}")
-    named = {
-        "--text-column": inputs.text_column, "--pair-column": inputs.pair_column, "--label-column": inputs.label_column,
-    }  # fmt: skip
-    for option, column in named.items():
-        if column and task in OWN_FILES:
-            raise PlanError(f"{option} {column}: {task} reads {OWN_FILES[task]}, where no columns are named")
     if task not in OWN_FILES:
         check_tables(inputs, task)
+    elif inputs.named_columns:
+        option, column = next(iter(inputs.named_columns.items()))
+        raise PlanError(f"{option} {column}: {task} reads {OWN_FILES[task]}, where no columns are named")
     never = any(isinstance(step, Teacher) and step.fine_tune == "never" for step in steps)
     for number, model in enumerate((inputs.teacher, *inputs.more_teachers), start=1):
         if model is None or model.task in (None, task):

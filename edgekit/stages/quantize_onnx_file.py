@@ -98,14 +98,12 @@ def _half_rounding(exact: Any, dataset: Path) -> tuple[float | None, tuple[str, 
             warnings.simplefilter("ignore")  # of every constant that float16 cannot hold
             half = convert_float_to_float16(type(exact).FromString(exact.SerializeToString()), keep_io_types=True)
         rounding = largest_difference(exact, half, held_out(dataset, NOISE_SAMPLES))
+        if math.isfinite(rounding):
+            return rounding, ()
         said = "its answers are no numbers"
     except failures() as error:
-        rounding, said = math.nan, " ".join(str(error).split())[:200]
-    if math.isfinite(rounding):
-        return rounding, ()
-    return None, (
-        f"how far float16 moves the answers is not known ({said}): a GPU may be refused by the golden samples",
-    )
+        said = f"{' '.join(str(error).split()):.200}"
+    return None, (f"how far float16 moves the answers is not known ({said}): the golden samples may refuse a GPU",)
 
 
 def name_nodes(model: Any) -> Any:

@@ -192,9 +192,10 @@ def _must_tune(folder: Path, options: Options, task: str, labels: tuple[str, ...
         lacks = f"is a model for {theirs}, not for {task}" if theirs else "has no classifier yet"
         raise ConfigError(f"{folder}: {lacks}, and teacher.fine_tune is 'never'; possible: 'auto'")
     tune = options.fine_tune == "always" or theirs != task
-    if not tune and label_names(config) != labels and task != "text_regression":
+    names = label_names(config)
+    if not tune and (len(names) != 1 if task == "text_regression" else names != labels):
         raise ConfigError(
-            f"{folder}: its labels are {', '.join(label_names(config))}, those of the data {', '.join(labels)}; "
+            f"{folder}: its labels are {', '.join(names)}, those of the data {', '.join(labels)}; "
             "possible: teacher.fine_tune = 'always', or a classifier of the same labels in the same order"
         )
     return tune

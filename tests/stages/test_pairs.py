@@ -306,7 +306,6 @@ def test_a_model_for_values_becomes_one_for_labels(tmp_path: Path, family: str) 
     [
         # a classifier that is taken as it is must not start anew
         ({"id2label": {"0": "a", "1": "b"}}, "a b", None, r"2 .*: classifier.out_proj.bias \[3\], not \[2\], classif"),
-        ({"problem_type": "regression"}, "v", "regression", r"2 of its .* classifier.out_proj.bias \[3\], not \[1\], "),
         (
             {"intermediate_size": 65},
             "a b",

@@ -171,6 +171,21 @@ def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None
     assert f"{roberta}: transformers cannot load it" in refusal(roberta, tmp_path / "4")
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_model_of_two_values_is_no_teacher_of_one(tmp_path: Path, family: str) -> None:
+    config = {"model_type": family, "architectures": ["XForSequenceClassification"], "problem_type": "regression"}
+    refused = []
+    for count in (1, 2):
+        names = {str(at): f"v{at}" for at in range(count)}
+        (tmp_path / "config.json").write_text(json.dumps({**config, "id2label": names}))
+        try:
+            assert not teacher_hf._must_tune(tmp_path, options(), "text_regression", ("score",))
+        except ConfigError as error:
+            refused.append(str(error))
+    (said,) = refused
+    assert "its labels are v0, v1, those of the data score; possible: teacher.fine_tune = 'always'" in said
+
+
 def run_two(place: Path, folders: list[Path], labels: tuple[str, ...] = LABELS, **changes: object) -> Outcome:
     place.mkdir(exist_ok=True)
     dataset = write_dataset(place / "dataset", labels=labels)

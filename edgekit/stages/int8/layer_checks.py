@@ -30,8 +30,8 @@ def check_float_layers(
     layers = len(read_shape(teacher).layers) if teacher else len(sample)
     for options in steps:
         if isinstance(options, Quantize) and options.keep_float != "auto":
-            nncf = isinstance(options, NncfQuantize)
-            parts = (*PARTS, "attention") if isinstance(options, NncfQuantize) and options.HAS_ATTENTION else PARTS
+            nncf = options if isinstance(options, NncfQuantize) else None
+            parts = (*PARTS, "attention") if nncf and nncf.HAS_ATTENTION else PARTS
             inner = [f"layers.{at}.{p}" for at in range(depth_at(steps, options, layers, student)) for p in parts]
             first = ["widen"] if _is_widened(steps, options, teacher, student) else []
             known = [*first, *inner, *([] if by_token else ["head"]), "classifier"]

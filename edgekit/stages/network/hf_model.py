@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ...shape import answers_of, label_names, problem_of, read_config
+from ...shape import answers_of, label_names, read_config
 from .encoder import token_types
 
 #: Parts of a classifier that a base checkpoint lacks, as transformers' architectures call them.
@@ -91,8 +91,7 @@ def load_hf_classifier(
         raise ConfigError(f"{folder}: transformers cannot load it: {str(error).strip().splitlines()[0]}") from None
     config = read_config(folder)
     base = answers_of(config) != "text"
-    # a model for values is taken as it is, and must not start anew unseen
-    fresh = len(labels) != len(label_names(config)) and not problem == problem_of(config) == "regression"
+    fresh = len(labels) != len(label_names(config))
     misfits = sorted(one for one in loaded["mismatched_keys"] if not ((base or fresh) and _in_head(one[0])))
     if misfits:
         said = ", ".join(f"{name} {list(found)}, not {list(wanted)}" for name, found, wanted in misfits[:3])
